@@ -5,7 +5,9 @@
 //! executed; never dropped. Must not know: HTTP, connections, the waist.
 
 pub mod column;
+mod coerce;
 pub mod gate;
+mod json;
 
 use std::collections::HashMap;
 
