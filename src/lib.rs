@@ -3,4 +3,6 @@
 pub mod apply;
 pub mod change;
 pub mod contract;
+pub mod library;
+pub mod telemetry;
 pub mod value;

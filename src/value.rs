@@ -3,6 +3,8 @@
 //! Promises: a value read from Postgres or from a sender keeps every digit; `==` agrees with Postgres' `=`
 //! for the column's type (1 = 1.00, `{"a":1}` = `{"a": 1.0}`). Must not know: columns, contracts, SQL.
 
+use std::cmp::Ordering;
+
 use serde::{Serialize, Serializer};
 
 /// A value of a contract column.
@@ -35,6 +37,18 @@ impl Value {
             Self::Numeric(n) => n.normal(),
             Self::Text(t) => t.clone(),
             Self::Json(j) => j.to_string(),
+        }
+    }
+
+    /// Orders two versions of a row; `None` where they cannot be compared.
+    pub fn version_cmp(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Int(a), Self::Int(b)) => Some(a.cmp(b)),
+            (Self::Float(a), Self::Float(b)) => a.partial_cmp(b),
+            (Self::Numeric(a), Self::Numeric(b)) => a.value_cmp(b),
+            // Canonical timestamps sort as text does.
+            (Self::Text(a), Self::Text(b)) => Some(a.cmp(b)),
+            _ => None,
         }
     }
 
@@ -149,6 +163,20 @@ impl Numeric {
         format!("{sign}{}{zeros}", parts.digits).parse().ok()
     }
 
+    /// Whether the text is a JSON number as it stands.
+    pub(crate) fn is_json(&self) -> bool {
+        Parts::read(&self.0).is_some()
+    }
+
+    fn value_cmp(&self, other: &Self) -> Option<Ordering> {
+        let (a, b) = (Parts::read(&self.0)?, Parts::read(&other.0)?);
+        Some(match (a.sign(), b.sign()) {
+            (x, y) if x != y => x.cmp(&y),
+            (-1, _) => b.magnitude_cmp(&a),
+            _ => a.magnitude_cmp(&b),
+        })
+    }
+
     /// One spelling for each value: `1.50` and `15e-1` are both `1.5`.
     fn normal(&self) -> String {
         let Some(parts) = Parts::read(&self.0) else { return self.0.clone() };
@@ -193,6 +221,20 @@ struct Parts {
 }
 
 impl Parts {
+    fn sign(&self) -> i8 {
+        match (self.digits.is_empty(), self.negative) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        }
+    }
+
+    /// Compares without regard to the sign: by the place of the first digit, then digit by digit.
+    fn magnitude_cmp(&self, other: &Self) -> Ordering {
+        let place = |p: &Self| i64::try_from(p.digits.len()).unwrap_or(i64::MAX).saturating_add(p.exponent);
+        place(self).cmp(&place(other)).then_with(|| self.digits.cmp(&other.digits))
+    }
+
     fn read(text: &str) -> Option<Self> {
         let (negative, rest) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
@@ -238,6 +280,20 @@ mod tests {
         }
         assert_ne!(numeric("0.01"), numeric("0.011"));
         assert_ne!(numeric("-1"), numeric("1"));
+    }
+
+    #[test]
+    fn versions_are_ordered_by_value() {
+        let ascending = ["-10", "-9.5", "-0.1", "0", "0.09", "0.1", "9", "1e1", "10.5", "100"];
+        for (i, a) in ascending.iter().enumerate() {
+            for (j, b) in ascending.iter().enumerate() {
+                let (a, b) = (Value::Numeric(numeric(a)), Value::Numeric(numeric(b)));
+                assert_eq!(a.version_cmp(&b), Some(i.cmp(&j)), "{a:?} {b:?}");
+            }
+        }
+        let at = |s: &str| Value::Text(s.to_owned());
+        let (whole, half) = (at("2024-01-01 10:00:00+00"), at("2024-01-01 10:00:00.5+00"));
+        assert_eq!(whole.version_cmp(&half), Some(Ordering::Less));
     }
 
     #[test]
