@@ -87,6 +87,15 @@ pub enum Refused {
     Stopping,
 }
 
+/// How a writer is told to end.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// A stop was asked for: what cannot commit now is no longer waited for.
+    pub asked: CancellationToken,
+    /// Nobody hands in any more: settle what is there, and end.
+    pub drain: CancellationToken,
+}
+
 /// A request's changes, and where its answers go.
 struct Submission {
     changes: Vec<Change>,
@@ -95,7 +104,7 @@ struct Submission {
     _place: tokio::sync::OwnedSemaphorePermit,
 }
 
-/// A handle on the waist of one pipeline; cheap to clone. The writer ends when the last one is dropped.
+/// A handle on the waist of one pipeline; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Applier {
     inbox: mpsc::Sender<Submission>,
@@ -108,9 +117,8 @@ pub struct Applier {
 const PIECE: usize = 1024;
 
 impl Applier {
-    /// A handle, and the writer's work: to be spawned by the caller. A hard stop ends it at once; otherwise
-    /// it ends when all handles are gone and what was handed in is settled.
-    pub fn new(settings: Settings, hard_stop: CancellationToken) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    /// A handle, and the writer's work: to be spawned by the caller.
+    pub fn new(settings: Settings, stop: Stop) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, inbox) = mpsc::channel(settings.max_held);
         let shared = Arc::new(Shared::new(settings.metrics.clone()));
         let applier = Self {
@@ -120,7 +128,7 @@ impl Applier {
             hold: settings.hold,
         };
         shared.mark_gap(Gap::Start);
-        (applier, writer::Writer::new(settings, shared, hard_stop).run(inbox))
+        (applier, writer::Writer::new(settings, shared, stop).run(inbox))
     }
 
     /// Hands changes in, in their order, and waits for what became of each.

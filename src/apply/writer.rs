@@ -15,7 +15,7 @@ use crate::apply::batch::{self, Setting, Written};
 use crate::apply::disposition::{self, Disposition};
 use crate::apply::reference::Reference;
 use crate::apply::slice::{Care, Table, Trouble};
-use crate::apply::{Gap, Health, Settings, Shared, Submission, story};
+use crate::apply::{Gap, Health, Settings, Shared, Stop, Submission, story};
 use crate::change::{Answer, Change};
 use crate::library::facts::{self, Strictness};
 use crate::library::pipeline::{self, Ids};
@@ -52,26 +52,32 @@ pub(super) struct Writer {
     reference: Option<Reference>,
     session: Option<Session>,
     shared: std::sync::Arc<Shared>,
-    hard_stop: CancellationToken,
+    stop: Stop,
 }
 
-/// The batch was given up because we were told to end at once.
+/// The batch was given up: the database is away and we were asked to stop.
 struct Stopped;
 
 impl Writer {
-    pub(super) fn new(settings: Settings, shared: std::sync::Arc<Shared>, hard_stop: CancellationToken) -> Self {
+    pub(super) fn new(settings: Settings, shared: std::sync::Arc<Shared>, stop: Stop) -> Self {
         let sql = TableSql::new(settings.gate.contract());
         let reference = settings.reference.clone().map(|r| Reference::new(r, settings.gate.clone()));
-        Self { settings, sql, reference, session: None, shared, hard_stop }
+        Self { settings, sql, reference, session: None, shared, stop }
     }
 
-    /// Works until every handle is gone and all that was handed in is settled, or a hard stop.
+    /// Works until it is told to drain and all that was handed in is settled.
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Submission>) {
         let mut waiting = Vec::new();
         loop {
+            let gather = inbox.recv_many(&mut waiting, self.settings.max_batch);
             let gathered = tokio::select! {
-                () = self.hard_stop.cancelled() => return,
-                gathered = tokio::time::timeout(HEARTBEAT, inbox.recv_many(&mut waiting, self.settings.max_batch)) => gathered,
+                biased;
+                gathered = tokio::time::timeout(HEARTBEAT, gather) => gathered,
+                () = self.stop.drain.cancelled() => {
+                    inbox.close();
+                    self.stop.drain = CancellationToken::new();
+                    continue;
+                }
             };
             match gathered {
                 Ok(0) => break,
@@ -255,7 +261,7 @@ impl Writer {
     async fn pause(&self, failures: usize) -> Result<(), Stopped> {
         let millis = PAUSES[failures.saturating_sub(1).min(PAUSES.len() - 1)];
         tokio::select! {
-            () = self.hard_stop.cancelled() => Err(Stopped),
+            () = self.stop.asked.cancelled() => Err(Stopped),
             () = tokio::time::sleep(Duration::from_millis(millis)) => Ok(()),
         }
     }

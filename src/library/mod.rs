@@ -5,11 +5,14 @@
 
 pub mod event_id;
 pub mod facts;
+pub mod history;
 pub mod ledger;
 pub mod pipeline;
 pub mod quarantine;
+pub mod retention;
 pub mod session;
 pub mod statement;
+pub mod status;
 
 use sqlx::migrate::{MigrateError, Migrator};
 

@@ -83,8 +83,9 @@ pub async fn keep(
 async fn keep_body(conn: &mut PgConnection, hash: &[u8; 32], body: &Body) -> Result<(), sqlx::Error> {
     let headers: serde_json::Value = body.headers.iter().map(|(k, v)| serde_json::json!([k, v])).collect();
     sqlx::query(
+        // The update keeps a sweep from taking the body away before its entry refers to it.
         "insert into accord.body (hash, bytes, headers, received_at) values ($1, $2, $3, $4)
-         on conflict (hash) do nothing",
+         on conflict (hash) do update set hash = excluded.hash",
     )
     .bind(hash.as_slice())
     .bind(body.bytes.as_ref())
