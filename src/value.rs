@@ -45,7 +45,7 @@ impl Value {
         match (self, other) {
             (Self::Int(a), Self::Int(b)) => Some(a.cmp(b)),
             (Self::Float(a), Self::Float(b)) => a.partial_cmp(b),
-            (Self::Numeric(a), Self::Numeric(b)) => a.value_cmp(b),
+            (Self::Numeric(a), Self::Numeric(b)) => a.compare(b),
             // Canonical timestamps sort as text does.
             (Self::Text(a), Self::Text(b)) => Some(a.cmp(b)),
             _ => None,
@@ -149,6 +149,35 @@ impl Numeric {
         })
     }
 
+    /// Which of the two is larger; `None` when one of them is `NaN` or infinite.
+    pub fn compare(&self, other: &Self) -> Option<Ordering> {
+        let (a, b) = (Parts::read(&self.0)?, Parts::read(&other.0)?);
+        Some(match (a.sign(), b.sign()) {
+            (1, 1) => a.compare_magnitude(&b),
+            (-1, -1) => b.compare_magnitude(&a),
+            (a, b) => a.cmp(&b),
+        })
+    }
+
+    /// Whether this is a whole multiple of `step`; `None` when that cannot be told: `step` is zero or has
+    /// more than 36 digits, or one of the two is no finite number.
+    pub fn is_multiple_of(&self, step: &Self) -> Option<bool> {
+        let (value, step) = (Parts::read(&self.0)?, Parts::read(&step.0)?);
+        if step.digits.is_empty() || step.digits.len() > 36 {
+            return None;
+        }
+        let divisor: u128 = step.digits.parse().ok()?;
+        // `digits` has no trailing zero, so a value with more decimal places than the step is no multiple.
+        let Ok(zeros) = usize::try_from(value.exponent - step.exponent) else {
+            return Some(value.digits.is_empty());
+        };
+        let digits = value.digits.bytes().map(|digit| u128::from(digit - b'0'));
+        let remainder = digits
+            .chain(std::iter::repeat_n(0, zeros))
+            .fold(0, |remainder, digit| (remainder * 10 + digit) % divisor);
+        Some(remainder == 0)
+    }
+
     /// The value as an integer, when it is one and fits.
     pub fn to_i64(&self) -> Option<i64> {
         let parts = Parts::read(&self.0)?;
@@ -166,15 +195,6 @@ impl Numeric {
     /// Whether the text is a JSON number as it stands.
     pub(crate) fn is_json(&self) -> bool {
         Parts::read(&self.0).is_some()
-    }
-
-    fn value_cmp(&self, other: &Self) -> Option<Ordering> {
-        let (a, b) = (Parts::read(&self.0)?, Parts::read(&other.0)?);
-        Some(match (a.sign(), b.sign()) {
-            (x, y) if x != y => x.cmp(&y),
-            (-1, _) => b.magnitude_cmp(&a),
-            _ => a.magnitude_cmp(&b),
-        })
     }
 
     /// One spelling for each value: `1.50` and `15e-1` are both `1.5`.
@@ -229,10 +249,10 @@ impl Parts {
         }
     }
 
-    /// Compares without regard to the sign: by the place of the first digit, then digit by digit.
-    fn magnitude_cmp(&self, other: &Self) -> Ordering {
-        let place = |p: &Self| i64::try_from(p.digits.len()).unwrap_or(i64::MAX).saturating_add(p.exponent);
-        place(self).cmp(&place(other)).then_with(|| self.digits.cmp(&other.digits))
+    /// Compares without regard to sign; neither may be zero.
+    fn compare_magnitude(&self, other: &Self) -> Ordering {
+        let point = |parts: &Self| parts.digits.len() as i128 + i128::from(parts.exponent);
+        point(self).cmp(&point(other)).then_with(|| self.digits.cmp(&other.digits))
     }
 
     fn read(text: &str) -> Option<Self> {
@@ -283,20 +303,6 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_ordered_by_value() {
-        let ascending = ["-10", "-9.5", "-0.1", "0", "0.09", "0.1", "9", "1e1", "10.5", "100"];
-        for (i, a) in ascending.iter().enumerate() {
-            for (j, b) in ascending.iter().enumerate() {
-                let (a, b) = (Value::Numeric(numeric(a)), Value::Numeric(numeric(b)));
-                assert_eq!(a.version_cmp(&b), Some(i.cmp(&j)), "{a:?} {b:?}");
-            }
-        }
-        let at = |s: &str| Value::Text(s.to_owned());
-        let (whole, half) = (at("2024-01-01 10:00:00+00"), at("2024-01-01 10:00:00.5+00"));
-        assert_eq!(whole.version_cmp(&half), Some(Ordering::Less));
-    }
-
-    #[test]
     fn what_is_no_number_or_too_large_is_refused() {
         for bad in ["", "-", "1.", ".5", "0x1", "1e", "NaN", "1e1001", "1e-99999999999999999999", " 1"] {
             assert!(Numeric::parse(bad).is_none(), "{bad}");
@@ -321,6 +327,41 @@ mod tests {
         assert_eq!(numeric("0.001").digits(), Some((0, 3)));
         assert_eq!(numeric("12e3").digits(), Some((5, 0)));
         assert_eq!(numeric("0.0").digits(), Some((0, 0)));
+    }
+
+    #[test]
+    fn numerics_are_ordered_by_value() {
+        let ascending =
+            ["-1e30", "-12.5", "-12.49", "-0.001", "0", "1e-400", "0.1", "0.15", "0.2", "1", "1e20"];
+        for (i, a) in ascending.iter().enumerate() {
+            for (j, b) in ascending.iter().enumerate() {
+                assert_eq!(numeric(a).compare(&numeric(b)), Some(i.cmp(&j)), "{a} {b}");
+            }
+        }
+        assert_eq!(numeric("0.30").compare(&numeric("3e-1")), Some(Ordering::Equal));
+        assert_eq!(Numeric::from_postgres("NaN".to_owned()).compare(&numeric("1")), None);
+    }
+
+    #[test]
+    fn timestamps_are_ordered_as_text() {
+        let at = |s: &str| Value::Text(s.to_owned());
+        let (whole, half) = (at("2024-01-01 10:00:00+00"), at("2024-01-01 10:00:00.5+00"));
+        assert_eq!(whole.version_cmp(&half), Some(Ordering::Less));
+    }
+
+    #[test]
+    fn multiples_are_exact() {
+        for (value, step, expected) in [
+            ("999999999999999999999999999999.99", "0.01", Some(true)),
+            ("999999999999999999999999999999.995", "0.01", Some(false)),
+            ("0.3", "0.1", Some(true)),
+            ("-7.5", "2.5", Some(true)),
+            ("1e400", "7", Some(false)),
+            ("0", "0.25", Some(true)),
+            ("1", "0", None),
+        ] {
+            assert_eq!(numeric(value).is_multiple_of(&numeric(step)), expected, "{value} {step}");
+        }
     }
 
     #[test]
