@@ -1,1 +1,4 @@
 //! x
+
+pub mod embedded;
+pub mod supervisor;
