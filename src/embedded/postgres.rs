@@ -28,7 +28,7 @@ use super::{free_port, tied};
 const SUPERUSER: &str = "postgres";
 
 /// Crash recovery of a large persistent cluster may take a while.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_mins(1);
 
 /// How long a predecessor on the same data directory may take to end, once its owner is dead.
 const HANDOVER_DEADLINE: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ pub enum Error {
         "Postgres refuses to run as root, and there is no user `postgres` or `nobody`: `useradd postgres`"
     )]
     NoUnprivilegedUser,
-    #[error("the data directory {} belongs to an Accord that is running: stop it or choose another", path.display())]
+    #[error("an Accord that is running owns {}: stop it, or choose another data directory", path.display())]
     InUse { path: PathBuf },
     #[error("cannot prepare {}", path.display())]
     Directory {
@@ -144,7 +144,8 @@ impl Postgres {
         let Options { durability, settings, .. } = options;
         let mut postgres = Self { server: None, binaries, port, password, durability, settings, home };
         postgres.start_again().await?;
-        tracing::debug!(port, binaries = %postgres.binaries.display(), elapsed_ms = began.elapsed().as_millis(), "Postgres is up");
+        let (binaries, elapsed_ms) = (postgres.binaries.display(), began.elapsed().as_millis());
+        tracing::debug!(port, %binaries, elapsed_ms, "Postgres is up");
         Ok(postgres)
     }
 
@@ -251,7 +252,7 @@ impl Postgres {
             ("port", &self.port.to_string()),
             ("unix_socket_directories", ""),
             ("max_connections", "200"),
-            // Off, a commit still reaches the kernel before it is acknowledged: it survives the server's crash.
+            // Off, an acknowledged commit has still reached the kernel: it survives the server's crash.
             ("fsync", synced),
             ("full_page_writes", synced),
         ];
@@ -280,10 +281,7 @@ impl Postgres {
     async fn wait_until_ready(&mut self) -> Result<(), Error> {
         let began = Instant::now();
         loop {
-            let source = match self.administer().await {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
-            };
+            let Err(source) = self.administer().await else { return Ok(()) };
             if let Some(status) = self.ended()? {
                 return Err(Error::EndedAtStart { status, log: tail(&self.home.log()) });
             }

@@ -4,8 +4,8 @@
 //! make this less simple than it sounds:
 //!
 //! - The child has to ask between fork and exec, which in Rust is unsafe code (`pre_exec`). util-linux has a
-//!   program for it, `setpriv --pdeathsig`, that asks and then becomes the program it was given: same process,
-//!   same pid.
+//!   program for it, `setpriv --pdeathsig`, that asks and then becomes the program it was given: the same
+//!   process, with the same pid.
 //! - For the kernel the parent is the *thread* that forked. A runtime's threads come and go, and a child of
 //!   one would be signalled when that thread ends. Hence one thread that lasts as long as the process does,
 //!   and forks for everybody.
