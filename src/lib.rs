@@ -2,7 +2,10 @@
 
 pub mod apply;
 pub mod change;
+pub mod config;
 pub mod contract;
+pub mod embedded;
 pub mod library;
+pub mod supervisor;
 pub mod telemetry;
 pub mod value;
