@@ -2,5 +2,6 @@
 
 pub mod apply;
 pub mod change;
+pub mod config;
 pub mod contract;
 pub mod value;
