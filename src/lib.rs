@@ -4,4 +4,7 @@ pub mod apply;
 pub mod change;
 pub mod config;
 pub mod contract;
+pub mod leader;
+pub mod library;
+pub mod source;
 pub mod value;
