@@ -9,10 +9,12 @@ pub mod history;
 pub mod ledger;
 pub mod pipeline;
 pub mod quarantine;
+pub mod registration;
 pub mod retention;
 pub mod session;
 pub mod statement;
 pub mod status;
+pub mod token;
 
 use sqlx::migrate::{MigrateError, Migrator};
 

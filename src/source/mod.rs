@@ -1,0 +1,6 @@
+//! Where changes come from.
+
+pub mod backoff;
+pub mod registration;
+pub mod sender;
+pub mod token;
