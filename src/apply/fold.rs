@@ -103,31 +103,24 @@ impl<'a> Fold<'a> {
     /// Folds in one change. `None` when the change must wait until what is folded so far is written and
     /// read back, because the table's own defaults have a say in its row.
     pub(super) fn push(&mut self, change: &Change) -> Option<Line> {
-        match &change.intent {
+        let slot = change.intent.key().and_then(|key| self.slot(key));
+        if slot.is_some_and(|slot| slot.is_partial(self.contract)) {
+            return None;
+        }
+        Some(match &change.intent {
             Intent::Refused { key, violations } => {
                 let row = key.as_ref().and_then(|key| self.row_json(key));
-                Some(quarantined(violations.clone(), row))
+                quarantined(violations.clone(), row)
             }
-            Intent::Upsert { key, fields } => {
-                let slot = self.slot(key)?;
-                if slot.is_partial(self.contract) {
-                    return None;
-                }
-                match self.fresh.row(key) {
-                    Some(fresh) => Some(self.follow(key, fresh, Some(fields))),
-                    None => Some(self.upsert(key, fields)),
-                }
-            }
-            Intent::Delete { key } => {
-                if self.slot(key)?.is_partial(self.contract) {
-                    return None;
-                }
-                match self.fresh.row(key) {
-                    Some(fresh) => Some(self.follow(key, fresh, None)),
-                    None => Some(self.delete(key)),
-                }
-            }
-        }
+            Intent::Upsert { key, fields } => match self.fresh.row(key) {
+                Some(fresh) => self.follow(key, fresh, Some(fields)),
+                None => self.upsert(key, fields),
+            },
+            Intent::Delete { key } => match self.fresh.row(key) {
+                Some(fresh) => self.follow(key, fresh, None),
+                None => self.delete(key),
+            },
+        })
     }
 
     fn slot(&self, key: &Key) -> Option<&Slot> {

@@ -5,3 +5,4 @@
 mod embedded_postgres;
 mod harness;
 mod harness_itself;
+mod waist;
