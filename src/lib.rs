@@ -2,5 +2,6 @@
 
 pub mod apply;
 pub mod change;
+pub mod cli;
 pub mod contract;
 pub mod value;

@@ -10,6 +10,8 @@ mod document;
 mod exact;
 mod finding;
 pub mod gate;
+pub mod import;
+pub mod lint;
 mod positions;
 mod schema;
 
