@@ -2,9 +2,11 @@
 
 pub mod apply;
 pub mod change;
+pub mod cli;
 pub mod config;
 pub mod contract;
 pub mod embedded;
+pub mod http;
 pub mod leader;
 pub mod library;
 pub mod source;

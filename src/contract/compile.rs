@@ -8,13 +8,15 @@ mod settings;
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::document::{Document, Object, ObjectType};
 use super::finding::{Finding, Findings};
-use super::positions::Node;
+use super::positions::{Node, Position};
 use super::schema;
 use super::{Column, Contract, Identifier, UnknownFields};
+pub(crate) use columns::natural;
 use settings::Settings;
 
 /// Why there is no contract.
@@ -43,10 +45,16 @@ pub enum ContractError {
         source: Box<serde_saphyr::Error>,
     },
     /// The document is of a version that uses other words.
-    #[error("{origin}: apiVersion `{version}` is not supported: use v3.1.0 (v3.0.x and v3.2.x are read too)")]
+    #[error(
+        "{origin}:{line}:{column}: apiVersion `{version}` is not supported: use v3.1.0 (v3.0.x and v3.2.x are read too)"
+    )]
     Version {
         /// Where the text is from.
         origin: String,
+        /// Line, from 1.
+        line: u64,
+        /// Column, from 1.
+        column: u64,
         /// What the document says.
         version: String,
     },
@@ -108,7 +116,9 @@ impl<'a> Parsed<'a> {
         if let Some(version) = tree.at("/apiVersion").and_then(Node::text)
             && !["v3.0.", "v3.1.", "v3.2."].iter().any(|known| version.starts_with(known))
         {
-            return Err(ContractError::Version { origin: origin.to_owned(), version: version.to_owned() });
+            let Position { line, column } = tree.position("/apiVersion");
+            let (origin, version) = (origin.to_owned(), version.to_owned());
+            return Err(ContractError::Version { origin, line, column, version });
         }
         let options = serde_saphyr::options! { with_snippet: false };
         let document = serde_saphyr::from_str_with_options(source, options).map_err(syntax)?;
@@ -212,7 +222,7 @@ pub(crate) fn compile(parsed: &Parsed<'_>, index: usize, findings: &mut Findings
     Some(Contract {
         name: document.id.clone(),
         version: document.version.clone(),
-        hash: hex(&Sha256::digest(parsed.source)),
+        hash: format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(parsed.source))),
         source: parsed.source.to_owned(),
         schema,
         table,
@@ -247,10 +257,6 @@ fn table_name(
         _ => Identifier::new(name).map(|table| (None, table)),
     };
     names.map_err(|error| findings.error(&format!("{path}/{word}"), "name", error.to_string())).ok()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -91,7 +91,10 @@ impl<'a> Findings<'a> {
 
     /// The findings in the order of the document.
     pub(crate) fn into_sorted(mut self) -> Vec<Finding> {
-        self.list.sort_by_key(|finding| (finding.line, finding.column, finding.severity));
+        let order = |f: &Finding| (f.line, f.column, f.severity, f.path.clone(), f.message.clone());
+        self.list.sort_by_cached_key(order);
+        // What the document says for all its tables is read once for each of them.
+        self.list.dedup();
         self.list
     }
 

@@ -11,7 +11,9 @@ mod document;
 mod exact;
 mod finding;
 pub mod gate;
+pub mod import;
 mod json;
+pub mod lint;
 mod positions;
 mod schema;
 

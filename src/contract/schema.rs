@@ -97,7 +97,7 @@ pub(crate) fn of_property(shape: Shape<'_>, findings: &mut Findings<'_>) -> Valu
     }
     schema.extend(types(shape.logical, shape.required));
     values(shape, &mut schema);
-    foreign_options(shape, findings);
+    misplaced(shape, findings);
     let Some(logical) = shape.logical else { return schema.into() };
     match logical {
         LogicalType::String => string(shape, &mut schema, findings),
@@ -148,14 +148,27 @@ fn values(shape: Shape<'_>, schema: &mut Map<String, Value>) {
     schema.insert("enum".into(), values.into());
 }
 
-/// Names the options that the standard does not give this logical type.
-fn foreign_options(shape: Shape<'_>, findings: &mut Findings<'_>) {
+/// Names the options and the parts that the standard does not give this logical type.
+fn misplaced(shape: Shape<'_>, findings: &mut Findings<'_>) {
+    let parts = [
+        ("properties", !shape.property.properties.is_empty(), LogicalType::Object),
+        ("items", shape.property.items.is_some(), LogicalType::Array),
+        ("map", shape.property.map.is_some(), LogicalType::Map),
+    ];
+    for (word, is_said, logical) in parts {
+        if is_said && shape.logical != Some(logical) {
+            let message = format!("`{word}` needs logicalType `{}`", logical.as_str());
+            findings.error(&format!("{}/{word}", shape.path), "type", message);
+        }
+    }
     let path = format!("{}/logicalTypeOptions", shape.path);
     let Some(options) = findings.tree().at(&path) else { return };
     let allowed = shape.logical.map_or(&[][..], LogicalType::options);
     for option in options.keys().filter(|option| !allowed.contains(option)) {
         let message = match shape.logical {
-            Some(logical) => format!("`{option}` says nothing about a {}: remove it", logical.as_str()),
+            Some(logical) => {
+                format!("`{option}` says nothing about logicalType `{}`: remove it", logical.as_str())
+            }
             None => format!("`{option}` needs a logicalType that it can speak about"),
         };
         findings.error(&format!("{path}/{option}"), "option", message);
@@ -173,9 +186,9 @@ fn string(shape: Shape<'_>, schema: &mut Map<String, Value>, findings: &mut Find
     range(shape, schema, findings, ["minLength", "maxLength"], [options.min_length, longest]);
     if let Some(pattern) = &options.pattern {
         schema.insert("pattern".into(), pattern.as_str().into());
-        if let Err(error) = compile(&json!({ "pattern": pattern })) {
+        if compile(&json!({ "pattern": pattern })).is_err() {
             let path = format!("{}/logicalTypeOptions/pattern", shape.path);
-            findings.error(&path, "pattern", format!("the pattern cannot be used: {error}"));
+            findings.error(&path, "pattern", format!("`{pattern}` is no regular expression"));
         }
     }
     match options.format.as_deref() {
@@ -258,7 +271,7 @@ fn temporal(
             findings.warning(
                 &format!("{}/logicalTypeOptions/{option}", shape.path),
                 "not_executed",
-                format!("{option} `{value}` of a {} is not executed: values are read as RFC 3339 and not compared", logical.as_str()),
+                format!("{option} `{value}` of logicalType `{}` is not executed: values are read as RFC 3339 and not compared", logical.as_str()),
             );
         }
     }
@@ -281,7 +294,7 @@ fn number(
             None => findings.error(
                 &format!("{}/logicalTypeOptions/format", shape.path),
                 "option",
-                format!("`{format}` is no format of a {}: use i8 to i64 or u8 to u64 for an integer, f32 or f64 for a number", logical.as_str()),
+                format!("`{format}` is no format of logicalType `{}`: use i8 to i64 or u8 to u64 for an integer, f32 or f64 for a number", logical.as_str()),
             ),
         }
     }
@@ -506,3 +519,6 @@ fn of_nested(
     let logical = property.logical_type;
     of_property(Shape { property, path, logical, column: None, required, closed: parent.closed }, findings)
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,17 +103,17 @@ fn types(
             None
         }
         (Some(physical), None) => Some((physical, natural(physical))),
-        (None, Some(logical)) => match by_default(logical, zone) {
-            Some(column) => Some((column, Some(logical))),
-            None => {
+        (None, Some(logical)) => {
+            let column = by_default(logical, zone);
+            if column.is_none() {
                 let message = format!(
                     "logicalType `{}` is not supported: no Postgres type of ours holds it",
                     logical.as_str()
                 );
                 findings.error(&format!("{path}/logicalType"), "type", message);
-                None
             }
-        },
+            Some((column?, Some(logical)))
+        }
         (Some(physical), Some(logical)) => match contradiction(physical, logical, zone) {
             None => Some((physical, Some(logical))),
             Some(why) => {
@@ -146,7 +146,7 @@ fn by_default(logical: LogicalType, zone: Option<bool>) -> Option<ColumnType> {
 }
 
 /// What the values of a column are, where the document only names the column's type.
-fn natural(physical: ColumnType) -> Option<LogicalType> {
+pub(crate) fn natural(physical: ColumnType) -> Option<LogicalType> {
     match physical {
         ColumnType::SmallInt | ColumnType::Integer | ColumnType::BigInt => Some(LogicalType::Integer),
         ColumnType::Boolean => Some(LogicalType::Boolean),
@@ -170,11 +170,9 @@ fn contradiction(physical: ColumnType, logical: LogicalType, zone: Option<bool>)
         (L::Timestamp, C::TimestampTz) if zone == Some(false) => Some("it keeps a time zone; use timestamp"),
         (L::Time, C::Time) if zone == Some(true) => Some("it keeps no time zone"),
         (L::Number, C::SmallInt | C::Integer | C::BigInt) => Some("it keeps no fraction; use numeric"),
-        // JSON holds any value that JSON can say.
         (L::Vector, _) => Some("vectors are not supported"),
-        (_, C::Json | C::Jsonb) => None,
-        // Whole numbers in a numeric column stay whole.
-        (L::Integer, C::Numeric(_)) => None,
+        // JSON holds any value that JSON can say, and whole numbers in a numeric column stay whole.
+        (_, C::Json | C::Jsonb) | (L::Integer, C::Numeric(_)) => None,
         _ if natural(physical) == Some(logical) => None,
         _ => Some("no value fits both"),
     }

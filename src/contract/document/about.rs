@@ -71,7 +71,8 @@ pub(crate) struct VerifiedStatement {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Synonym {
     pub(crate) id: Option<String>,
-    pub(crate) synonym: String,
+    #[serde(rename = "synonym")]
+    pub(crate) word: String,
     pub(crate) locale: Option<String>,
     pub(crate) source: Option<String>,
     pub(crate) status: Option<String>,
@@ -106,7 +107,8 @@ pub(crate) struct CustomProperty {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Server {
     pub(crate) id: Option<String>,
-    pub(crate) server: String,
+    #[serde(rename = "server")]
+    pub(crate) name: String,
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) description: Option<String>,
