@@ -1,0 +1,27 @@
+# Every target sets up what it needs. ARGS is handed on: make demo ARGS="--every 500ms"
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+ARGS ?=
+
+.PHONY: help demo test check bench-ingest
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The dev profile: it builds in a fraction of a release's time, and its dependencies are optimized.
+demo: ## Watch a library follow its CMS: no server, no Docker, Ctrl-C to stop
+	@flags=$$(scripts/setup.sh); exec cargo run $$flags -- demo $(ARGS)
+
+test: ## Run every test, the integration tests on a Postgres of their own
+	@flags=$$(scripts/setup.sh); exec cargo test --workspace $$flags $(ARGS)
+
+check: ## Check format, lints, documentation and dependencies
+	@scripts/setup.sh >/dev/null
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	scripts/check-dependencies.sh
+
+bench-ingest: ## Measure ingestion side by side with simpler servers
+	@flags=$$(scripts/setup.sh); exec cargo bench $$flags --bench ingest -- $(ARGS)

@@ -1,0 +1,18 @@
+//! What the tests stand on: real servers, real processes, and faults on demand.
+//!
+//! Nothing here is shared between two tests except the Postgres cluster, in which each has its own database.
+
+mod database;
+mod eventually;
+mod process;
+mod proxy;
+
+pub(crate) use self::database::{TestDatabase, database, private_postgres};
+pub(crate) use self::eventually::eventually;
+pub(crate) use self::process::{Accord, Process};
+pub(crate) use self::proxy::{Fault, TcpProxy};
+
+/// A port of 127.0.0.1 that nothing listens on.
+pub(crate) fn free_port() -> u16 {
+    accord::embedded::free_port().expect("a free port on 127.0.0.1")
+}

@@ -1,0 +1,10 @@
+//! The integration tests: one binary, one Postgres cluster, one database for each test.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
+
+mod embedded_postgres;
+mod harness;
+mod harness_itself;
+mod leader;
+mod registration;
+mod sender;
