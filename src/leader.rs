@@ -137,16 +137,19 @@ impl Session {
 
     /// Asks for the lock, then holds it, until the session ends.
     async fn hold(&mut self, leading: &watch::Sender<bool>) -> End {
+        let mut held = false;
         loop {
-            let holds = match timeout(PING_TIMEOUT, self.ask(*leading.borrow())).await {
+            let holds = match timeout(PING_TIMEOUT, self.ask(held)).await {
                 Ok(Ok(holds)) => holds,
                 Ok(Err(end)) => return end,
                 Err(_) => return End::Silent,
             };
-            if holds && !leading.send_replace(true) {
+            if holds && !held {
+                leading.send_replace(true);
                 info!("leading");
             }
-            let pause = if holds { PING_EVERY } else { ASK_EVERY };
+            held = holds;
+            let pause = if held { PING_EVERY } else { ASK_EVERY };
             tokio::select! {
                 end = self.end() => return end,
                 () = sleep(pause) => {}

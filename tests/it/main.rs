@@ -6,3 +6,6 @@ mod embedded_postgres;
 mod harness;
 mod harness_itself;
 mod waist;
+mod leader;
+mod registration;
+mod sender;
