@@ -3,4 +3,7 @@
 pub mod apply;
 pub mod change;
 pub mod contract;
+pub mod http;
+pub mod source;
+pub mod telemetry;
 pub mod value;
