@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::future::{Ready, ready};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -87,13 +87,13 @@ impl Kind {
 pub struct Problem {
     kind: Kind,
     detail: Cow<'static, str>,
-    headers: HeaderMap,
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     /// A problem of a kind; the detail says what the reader can do about it.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), headers: HeaderMap::new() }
+        Self { kind, detail: detail.into(), header: None }
     }
 
     /// Not available now; worth another try after a while.
@@ -120,10 +120,10 @@ impl Problem {
         Self::new(Kind::Internal, "The request could not be answered; the log of Accord says why.")
     }
 
-    /// The same with one more header.
+    /// The same with the header that its status calls for.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.header = Some((name, value));
         self
     }
 
@@ -159,7 +159,9 @@ impl IntoResponse for Problem {
         let (status, r#type, title) = self.kind.describe();
         let document = Document { r#type, title, status: status.as_u16(), detail: &self.detail };
         let content_type = HeaderValue::from_static("application/problem+json");
-        (self.headers, super::json_as(status, content_type, &document)).into_response()
+        let mut response = super::json_as(status, content_type, &document);
+        response.headers_mut().extend(self.header);
+        response
     }
 }
 

@@ -43,6 +43,7 @@ fn alive() -> Ready<Response> {
     ready(json(StatusCode::OK, &Report { status: "ok".to_owned(), pipelines: None }))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "an extractor of axum is a value")]
 fn readiness(State(Readiness { pipelines, access }): State<Readiness>, request: Request) -> Ready<Response> {
     let pipelines = pipelines.iter().map(PipelineView::from).collect();
     let (status, report) = judge(pipelines, access.sees_detail(&request));

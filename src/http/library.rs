@@ -251,3 +251,6 @@ fn select_fields(contract: &Contract) -> Result<String, LibraryError> {
     let _ = write!(sql, " from {schema}{}", contract.table);
     Ok(sql)
 }
+
+#[cfg(test)]
+mod tests;

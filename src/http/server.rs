@@ -141,3 +141,6 @@ async fn respond(
     let answer = AssertUnwindSafe(async move { router.call(request).await });
     answer.catch_unwind().await.unwrap_or_else(|_panic| Ok(Problem::internal().into_response()))
 }
+
+#[cfg(test)]
+mod tests;

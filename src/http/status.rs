@@ -165,8 +165,8 @@ fn one(
     State(pipelines): State<Pipelines>,
     name: Result<Path<String>, PathRejection>,
 ) -> Ready<Result<Response, Problem>> {
-    let has_name = |pipeline: &&HttpPipeline| name.as_ref().is_ok_and(|name| ***name == *pipeline.name);
-    let found = pipelines.iter().find(has_name);
+    let named = |Path(name): Path<String>| pipelines.iter().find(|pipeline| *pipeline.name == *name);
+    let found = name.ok().and_then(named);
     let found = found.map(|pipeline| json(StatusCode::OK, &PipelineView::from(pipeline)));
     ready(found.ok_or_else(|| {
         Problem::new(Kind::NotFound, "No pipeline has this name: GET /api/v1/pipelines lists them.")
@@ -189,7 +189,36 @@ mod tests {
             gap: Some(GapView { since, reasons: vec!["outage".into()] }),
             registration: Some(RegistrationView { registered_since: Some(since), ..Default::default() }),
         };
-        insta::assert_json_snapshot!(view, @r#""#);
+        insta::assert_json_snapshot!(view, @r#"
+        {
+          "name": "fragrances",
+          "contract": {
+            "name": "fragrances",
+            "version": "1.0.0"
+          },
+          "mode": "refetch",
+          "health": {
+            "state": "away",
+            "since": "2023-11-14T22:13:20Z",
+            "reason": "connection refused"
+          },
+          "held": 3,
+          "gap": {
+            "since": "2023-11-14T22:13:20Z",
+            "reasons": [
+              "outage"
+            ]
+          },
+          "registration": {
+            "registered_since": "2023-11-14T22:13:20Z",
+            "last_success_at": null,
+            "last_error_at": null,
+            "last_error": null,
+            "last_webhook_at": null,
+            "unauthorized": 0
+          }
+        }
+        "#);
         let text = serde_json::to_string(&view).unwrap();
         assert_eq!(serde_json::from_str::<PipelineView>(&text).unwrap(), view);
     }

@@ -175,3 +175,49 @@ fn told(status: StatusCode, body: &impl Serialize) -> Response {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::Violation;
+    use http_body_util::BodyExt;
+
+    async fn told(answers: &[Answer], is_batch: bool) -> (u16, String) {
+        let response = tell(answers, is_batch);
+        let status = response.status().as_u16();
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    fn applied() -> Answer {
+        let outcome = Outcome::Applied { position: 7, changed: vec!["cost".into()] };
+        Answer { outcome, duplicate: false }
+    }
+
+    fn quarantined() -> Answer {
+        let violations = vec![Violation::at("/cost", "type", "\"much\"", "`cost` must be a number")];
+        Answer { outcome: Outcome::Quarantined { position: 8, id: 3, violations }, duplicate: false }
+    }
+
+    #[tokio::test]
+    async fn a_record_is_answered_with_its_outcome() {
+        let (status, body) = told(&[applied()], false).await;
+        assert_eq!(status, 200);
+        insta::assert_snapshot!(body, @r#"{"outcome":"applied","position":7,"changed":["cost"]}"#);
+        let (status, body) = told(&[quarantined()], false).await;
+        assert_eq!(status, 202);
+        insta::assert_snapshot!(body, @r#"{"outcome":"quarantined","position":8,"id":3,"violations":[{"pointer":"/cost","rule":"type","value":"\"much\"","message":"`cost` must be a number"}]}"#);
+        let repeat = Answer { duplicate: true, ..applied() };
+        insta::assert_snapshot!(told(&[repeat], false).await.1, @r#"{"outcome":"applied","position":7,"changed":["cost"],"duplicate":true}"#);
+    }
+
+    #[tokio::test]
+    async fn an_array_is_answered_with_a_list_and_202_when_any_is_kept_aside() {
+        assert_eq!(told(&[applied()], true).await.0, 200);
+        let (status, body) = told(&[applied(), quarantined()], true).await;
+        assert_eq!(status, 202);
+        insta::assert_snapshot!(body, @r#"{"results":[{"outcome":"applied","position":7,"changed":["cost"]},{"outcome":"quarantined","position":8,"id":3,"violations":[{"pointer":"/cost","rule":"type","value":"\"much\"","message":"`cost` must be a number"}]}]}"#);
+        assert_eq!(told(&[], true).await, (200, r#"{"results":[]}"#.to_owned()));
+    }
+}

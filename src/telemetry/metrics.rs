@@ -122,9 +122,8 @@ impl Metrics {
         let pipeline: Arc<str> = name.into();
         let label = PipelineLabel { pipeline: Arc::clone(&pipeline) };
         for status in REFUSALS {
-            families
-                .refused_requests
-                .get_or_create(&RefusalLabels { pipeline: Arc::clone(&pipeline), status });
+            let labels = RefusalLabels { pipeline: Arc::clone(&pipeline), status };
+            families.refused_requests.get_or_create_owned(&labels);
         }
         let counter = |origin: Origin, outcome| {
             let pipeline = Arc::clone(&pipeline);

@@ -62,11 +62,11 @@ pub(super) struct Call {
 impl Intake {
     /// Takes a call, or says why not; what is refused is counted.
     pub(super) async fn take(&self, token: Option<&str>, request: Request) -> Result<Call, Problem> {
-        let taken = match self.admit(token, request.headers()) {
+        let call = match self.admit(token, request.headers()) {
             Ok(()) => self.read(request).await,
             Err(problem) => Err(problem),
         };
-        taken.inspect_err(|problem| self.metrics.refused(problem.status().as_u16()))
+        call.inspect_err(|problem| self.metrics.refused(problem.status().as_u16()))
     }
 
     fn admit(&self, token: Option<&str>, headers: &HeaderMap) -> Result<(), Problem> {
@@ -205,3 +205,6 @@ fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     };
     KEPT_HEADERS.iter().filter_map(kept).collect()
 }
+
+#[cfg(test)]
+mod tests;
