@@ -60,7 +60,8 @@ fn judge(pipelines: Vec<PipelineView>, with_detail: bool) -> (StatusCode, Report
 
 #[cfg(test)]
 mod tests {
-    use super::super::status::{ContractView, RegistrationView};
+    use super::super::status::ContractView;
+    use crate::library::registration::RegistrationState;
     use super::*;
     use crate::apply::Health;
     use chrono::Utc;
@@ -92,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_state_of_the_sender_never_decides() {
-        let unregistered = RegistrationView { last_error: Some("refused".into()), ..Default::default() };
+        let unregistered = RegistrationState { last_error: Some("refused".into()), ..Default::default() };
         let pipeline = PipelineView { registration: Some(unregistered), ..pipeline(Health::Ready) };
         let (code, report) = judge(vec![pipeline.clone()], true);
         assert_eq!((code, report.pipelines), (StatusCode::OK, Some(vec![pipeline])));

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Kind, Problem};
 use super::{HttpPipeline, json};
 use crate::apply::Health;
+use crate::library::registration::RegistrationState;
 
 /// What the keepers of a pipeline's gap and registration let be known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub struct PipelineStatus {
     /// Changes may have been missed.
     pub gap: Option<GapView>,
     /// How it stands with the sender; none for a pipeline that does not register.
-    pub registration: Option<RegistrationView>,
+    pub registration: Option<RegistrationState>,
 }
 
 /// A time since which changes may have been missed.
@@ -35,23 +36,6 @@ pub struct GapView {
     pub since: DateTime<Utc>,
     /// Why, in the words of [`crate::apply::Gap`].
     pub reasons: Vec<String>,
-}
-
-/// How it stands with the sender of a pipeline's webhooks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RegistrationView {
-    /// Since when the sender knows our webhook without a break.
-    pub registered_since: Option<DateTime<Utc>>,
-    /// When registering last worked.
-    pub last_success_at: Option<DateTime<Utc>>,
-    /// When it last failed.
-    pub last_error_at: Option<DateTime<Utc>>,
-    /// Why it failed.
-    pub last_error: Option<String>,
-    /// When the sender last called.
-    pub last_webhook_at: Option<DateTime<Utc>>,
-    /// How many calls came without the token.
-    pub unauthorized: u64,
 }
 
 /// One pipeline as shown.
@@ -70,7 +54,7 @@ pub struct PipelineView {
     /// Changes may have been missed.
     pub gap: Option<GapView>,
     /// How it stands with the sender.
-    pub registration: Option<RegistrationView>,
+    pub registration: Option<RegistrationState>,
 }
 
 /// A contract, by name.
@@ -187,7 +171,7 @@ mod tests {
             health: Health::Away { since, reason: "connection refused".into() }.into(),
             held: 3,
             gap: Some(GapView { since, reasons: vec!["outage".into()] }),
-            registration: Some(RegistrationView { registered_since: Some(since), ..Default::default() }),
+            registration: Some(RegistrationState { registered_since: Some(since), ..Default::default() }),
         };
         insta::assert_json_snapshot!(view, @r#"
         {

@@ -20,7 +20,7 @@ use axum::routing::post;
 use serde::Serialize;
 
 use self::intake::{Call, Intake};
-pub use self::tokens::{Tokens, WebhookStats};
+pub use self::tokens::{Accepted, WebhookStats};
 use crate::apply::{Applier, Gap, Refused};
 use crate::change::{Answer, Origin, Outcome};
 use crate::contract::gate::Gate;
@@ -80,25 +80,21 @@ impl Webhook {
     /// A webhook that judges with `gate` and hands in at `applier`.
     pub fn new(
         settings: Settings,
-        tokens: Tokens,
+        tokens: Accepted,
+        stats: Arc<WebhookStats>,
         gate: Gate,
         applier: Applier,
         metrics: PipelineMetrics,
     ) -> Self {
         let waist = applier.clone();
         let on_missed = Box::new(move || waist.mark_gap(Gap::Refused));
-        let intake = Intake { settings, tokens, stats: Arc::default(), metrics, on_missed };
+        let intake = Intake { settings, tokens, stats, metrics, on_missed };
         Self { intake, gate, applier }
     }
 
     /// How it behaves.
     pub fn settings(&self) -> &Settings {
         &self.intake.settings
-    }
-
-    /// What is remembered of its calls.
-    pub fn stats(&self) -> &Arc<WebhookStats> {
-        &self.intake.stats
     }
 
     async fn receive(&self, token: Option<&str>, request: Request) -> Result<Response, Problem> {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use sha2::{Digest, Sha256};
 
-use super::{Auth, Settings, Tokens, WebhookStats};
+use super::{Accepted, Auth, Settings, WebhookStats};
 use crate::change::Body;
 use crate::http::access::bearer;
 use crate::http::error::{Kind, Problem};
@@ -45,7 +45,7 @@ const DRAIN_FACTOR: u64 = 16;
 /// The door of one pipeline's webhook.
 pub(super) struct Intake {
     pub(super) settings: Settings,
-    pub(super) tokens: Tokens,
+    pub(super) tokens: Accepted,
     pub(super) stats: Arc<WebhookStats>,
     pub(super) metrics: PipelineMetrics,
     /// Told when a change from an entitled sender may have been missed.

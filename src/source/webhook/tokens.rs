@@ -9,19 +9,19 @@ use subtle::{Choice, ConstantTimeEq};
 
 /// The tokens accepted now, shared with whoever maintains them; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Tokens {
-    accepted: Arc<RwLock<Vec<SecretString>>>,
+pub struct Accepted {
+    tokens: Arc<RwLock<Vec<SecretString>>>,
 }
 
-impl Tokens {
+impl Accepted {
     /// Accepts these from now on: the current one and, for a while after a rotation, the one before.
     pub fn replace(&self, accepted: Vec<SecretString>) {
-        *self.accepted.write().unwrap_or_else(PoisonError::into_inner) = accepted;
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = accepted;
     }
 
     /// Whether a token is accepted, in a time that does not tell how much of it is right.
     pub fn accepts(&self, given: &str) -> bool {
-        let accepted = self.accepted.read().unwrap_or_else(PoisonError::into_inner);
+        let accepted = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         let is_any = accepted.iter().fold(Choice::from(0), |found, token| {
             found | token.expose_secret().as_bytes().ct_eq(given.as_bytes())
         });
@@ -52,12 +52,13 @@ impl WebhookStats {
         self.unauthorized.load(Ordering::Relaxed)
     }
 
-    pub(super) fn saw(&self, at: DateTime<Utc>) {
-        self.last_seen_millis.store(at.timestamp_millis(), Ordering::Relaxed);
+    /// A call with a right token came.
+    pub fn saw(&self, at: DateTime<Utc>) {
+        self.last_seen_millis.fetch_max(at.timestamp_millis(), Ordering::Relaxed);
     }
 
     /// Counts a call without a right token and says how many there were.
-    pub(super) fn count_unauthorized(&self) -> u64 {
+    pub fn count_unauthorized(&self) -> u64 {
         self.unauthorized.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn only_accepted_tokens_pass_and_a_rotation_holds_for_every_clone() {
-        let tokens = Tokens::default();
+        let tokens = Accepted::default();
         assert!(!tokens.accepts(""));
         let seen_by_the_route = tokens.clone();
         tokens.replace(vec!["new".into(), "old".into()]);
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn debugging_does_not_show_the_tokens() {
-        let tokens = Tokens::default();
+        let tokens = Accepted::default();
         tokens.replace(vec!["s3cret".into()]);
         assert!(!format!("{tokens:?}").contains("s3cret"));
     }

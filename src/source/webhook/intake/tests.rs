@@ -22,7 +22,7 @@ struct Door {
 fn door(change: impl FnOnce(&mut Settings)) -> Door {
     let mut settings = Settings::new(RoutePath::new("/notifications").unwrap());
     change(&mut settings);
-    let tokens = Tokens::default();
+    let tokens = Accepted::default();
     tokens.replace(vec!["s3cret".into(), "the one before".into()]);
     let missed = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&missed);
