@@ -61,12 +61,13 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  cms_simulator                                        as the real one: warms up for 30 s, edits every 20 to 25 s
+  cms_simulator                                        as the real one
   cms_simulator --warm-up 0s --every 2s                for a person who watches
   cms_simulator --every 1s --faults drop=30%,delay=2s  for a listener that must cope
 
 Register a listener:
-  curl localhost:9090/listener -d '{\"host\":\"http://127.0.0.1\",\"port\":9099,\"endpoint\":\"/notifications\"}'";
+  curl localhost:9090/listener -d \\
+    '{\"host\":\"http://127.0.0.1\",\"port\":9099,\"endpoint\":\"/notifications\"}'";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Announce {

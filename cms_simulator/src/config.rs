@@ -19,7 +19,7 @@ pub struct Config {
     pub seed: u64,
     /// The share (0 to 1) of edits that add a row instead.
     pub inserts: f64,
-    /// The share (0 to 1) of edits that delete a row instead.
+    /// The share (0 to 1) of edits that delete a row instead; deletes come before inserts where both exceed 1.
     pub deletes: f64,
     /// Whether the listener is told of added rows. The real CMS does not tell.
     pub announce_inserts: bool,

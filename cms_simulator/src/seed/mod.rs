@@ -8,7 +8,7 @@ mod words;
 
 use std::io;
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 pub use fragrance::{Fragrance, MAX_ROWS, fragrance};
 
@@ -32,8 +32,6 @@ pub fn write_csv(rows: u32, mut out: impl io::Write) -> io::Result<()> {
 /// Creates the table in an empty database and fills it with `rows` fragrances, whose keys start at 0. The next inserted
 /// row gets the next key. All of it or, after an error, nothing.
 pub async fn seed(connection: &mut PgConnection, rows: u32) -> sqlx::Result<()> {
-    use sqlx::Connection;
-
     const CHUNK: usize = 64 * 1024;
     let mut transaction = connection.begin().await?;
     sqlx::raw_sql(schema_sql()).execute(&mut *transaction).await?;
@@ -48,9 +46,12 @@ pub async fn seed(connection: &mut PgConnection, rows: u32) -> sqlx::Result<()> 
     }
     copy.send(chunk.as_bytes()).await?;
     copy.finish().await?;
-    sqlx::query("select setval(pg_get_serial_sequence('fragrances', 'fragrance_id'), max(fragrance_id)) from fragrances")
-        .execute(&mut *transaction)
-        .await?;
+    sqlx::query(
+        "select setval(pg_get_serial_sequence('fragrances', 'fragrance_id'), max(fragrance_id) + 1, false)
+         from fragrances",
+    )
+    .execute(&mut *transaction)
+    .await?;
     sqlx::query("analyze fragrances").execute(&mut *transaction).await?;
     transaction.commit().await
 }
