@@ -126,7 +126,7 @@ pub enum RouterError {
 }
 
 /// An answer in JSON that nobody keeps or takes for anything else.
-fn json(status: StatusCode, body: &impl Serialize) -> Response {
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     json_as(status, JSON, body)
 }
 

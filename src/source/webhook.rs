@@ -13,9 +13,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{self, HeaderName};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::http::header::HeaderName;
+use axum::response::Response;
 use axum::routing::post;
 use serde::Serialize;
 
@@ -25,6 +25,7 @@ use crate::apply::{Applier, Gap, Refused};
 use crate::change::{Answer, Origin, Outcome};
 use crate::contract::gate::Gate;
 use crate::http::error::Problem;
+use crate::http::json;
 use crate::http::path::RoutePath;
 use crate::telemetry::metrics::PipelineMetrics;
 
@@ -104,7 +105,7 @@ impl Webhook {
             self.intake.metrics.unknown_fields(judged.ignored_fields);
         }
         if judged.changes.is_empty() {
-            return Ok(told(StatusCode::OK, &Results { results: &[] }));
+            return Ok(json(StatusCode::OK, &Results { results: &[] }));
         }
         let answers = self.applier.apply(judged.changes).await.map_err(|refused| self.turn_away(refused))?;
         Ok(tell(&answers, judged.is_batch))
@@ -154,21 +155,8 @@ fn tell(answers: &[Answer], is_batch: bool) -> Response {
     let is_kept_aside = |answer: &Answer| matches!(answer.outcome, Outcome::Quarantined { .. });
     let status = if answers.iter().any(is_kept_aside) { StatusCode::ACCEPTED } else { StatusCode::OK };
     match answers {
-        [answer] if !is_batch => told(status, answer),
-        results => told(status, &Results { results }),
-    }
-}
-
-fn told(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(body) => {
-            let json = HeaderValue::from_static("application/json");
-            (status, [(header::CONTENT_TYPE, json)], body).into_response()
-        }
-        Err(error) => {
-            tracing::error!(%error, "cannot write a webhook's answer as JSON: {error}");
-            Problem::internal().into_response()
-        }
+        [answer] if !is_batch => json(status, answer),
+        results => json(status, &Results { results }),
     }
 }
 

@@ -115,7 +115,7 @@ async fn more_connections_than_allowed_wait_for_their_turn() {
 #[tokio::test]
 async fn stopping_finishes_the_request_in_flight_and_accepts_no_more() {
     let (router, entered, release) = held();
-    let server = run(router, Limits::default()).await;
+    let server = run(router, Limits { header_timeout: 10 * PATIENCE, ..Limits::default() }).await;
     let in_flight = server.open("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let idle = server.open("").await;
     entered.notified().await;
