@@ -127,11 +127,6 @@ pub struct Library {
 }
 
 impl Library {
-    /// The library at this URL, everything else as by default.
-    pub fn at(url: SecretUrl) -> Self {
-        Self { url, max_connections: Self::max_connections() }
-    }
-
     fn max_connections() -> u32 {
         10
     }

@@ -165,7 +165,7 @@ impl Registrar {
                 Err(error) => {
                     failures.count = failures.count.saturating_add(1);
                     failures.unreachable |= matches!(error, AttemptError::Unreachable(_));
-                    self.failed(&error);
+                    self.failed(&error, failures);
                     backoff::pause(&self.config.backoff, failures.count, &mut rand::rng())
                 }
             };
@@ -219,10 +219,9 @@ impl Registrar {
         });
     }
 
-    fn failed(&self, error: &AttemptError) {
+    fn failed(&self, error: &AttemptError, failures: Failures) {
         let text = error.text();
-        let before = self.sender.state();
-        if before.registered_since.is_some() || before.last_error.as_ref() != Some(&text) {
+        if failures.count == 1 || self.sender.state().last_error.as_ref() != Some(&text) {
             warn!(
                 pipeline = self.sender.pipeline(),
                 cms = %self.config.url,

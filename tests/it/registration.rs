@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use url::Url;
 
 use crate::harness::{TestDatabase, database, eventually, free_port};
 
@@ -169,16 +170,11 @@ impl Accord {
 }
 
 fn register_at(port: u16) -> Register {
-    let register = format!(
-        "[http]\npublic_url = \"http://smart_library:9099\"\n[library]\nurl = \"postgres://h/d\"\n\
-         [pipeline.fragrances]\ncontract = \"c\"\n[pipeline.fragrances.source.webhook]\n\
-         path = \"/notifications\"\nregister.url = \"http://127.0.0.1:{port}/listener\"\n"
-    );
-    let config = accord::config::Config::from_toml(&register, std::path::Path::new("")).unwrap();
+    let url: Url = format!("http://127.0.0.1:{port}/listener").parse().unwrap();
     Register {
         keep_alive: KEEP_ALIVE,
         backoff: Backoff { initial: Duration::from_millis(10), max: Duration::from_millis(100) },
-        ..config.pipeline["fragrances"].register().unwrap().clone()
+        ..Register::at(url.into())
     }
 }
 
@@ -308,6 +304,9 @@ impl Write for Log {
 async fn the_token_is_never_shown() {
     let log = Log::default();
     let writer = log.clone();
+    // While there is one dispatcher only, the thread that meets a callsite first decides for all, and the other
+    // tests' threads have no log.
+    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
     // The test's runtime has this one thread, so every task of the test logs here, libraries included.
     let _guard = tracing::subscriber::set_default(
         tracing_subscriber::fmt()
