@@ -9,6 +9,7 @@ pub mod embedded;
 pub mod http;
 pub mod leader;
 pub mod library;
+pub mod serve;
 pub mod source;
 pub mod supervisor;
 pub mod telemetry;

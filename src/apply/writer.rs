@@ -68,6 +68,8 @@ impl Writer {
     /// Works until it is told to drain and all that was handed in is settled.
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Submission>) {
         let mut waiting = Vec::new();
+        // Before the first change comes, so that we are ready when it does.
+        self.heartbeat().await;
         loop {
             let gather = inbox.recv_many(&mut waiting, self.settings.max_batch);
             let gathered = tokio::select! {
@@ -82,8 +84,6 @@ impl Writer {
             match gathered {
                 Ok(0) => break,
                 Ok(_) => {
-                    // Whoever gave up waiting was told so: doing it now could undo something newer.
-                    waiting.retain(|submission| !submission.reply.is_closed());
                     if self.settle(&mut waiting).await.is_err() {
                         return;
                     }

@@ -18,24 +18,16 @@ use serde::{Deserialize, Serialize};
 use super::error::{Kind, Problem};
 use super::{HttpPipeline, json};
 use crate::apply::Health;
+use crate::library::pipeline::GapRecord;
 use crate::library::registration::RegistrationState;
 
 /// What the keepers of a pipeline's gap and registration let be known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PipelineStatus {
     /// Changes may have been missed.
-    pub gap: Option<GapView>,
+    pub gap: Option<GapRecord>,
     /// How it stands with the sender; none for a pipeline that does not register.
     pub registration: Option<RegistrationState>,
-}
-
-/// A time since which changes may have been missed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GapView {
-    /// When it was first noticed.
-    pub since: DateTime<Utc>,
-    /// Why, in the words of [`crate::apply::Gap`].
-    pub reasons: Vec<String>,
 }
 
 /// One pipeline as shown.
@@ -52,7 +44,7 @@ pub struct PipelineView {
     /// How many requests wait for the library.
     pub held: usize,
     /// Changes may have been missed.
-    pub gap: Option<GapView>,
+    pub gap: Option<GapRecord>,
     /// How it stands with the sender.
     pub registration: Option<RegistrationState>,
 }
@@ -170,7 +162,7 @@ mod tests {
             mode: "refetch".into(),
             health: Health::Away { since, reason: "connection refused".into() }.into(),
             held: 3,
-            gap: Some(GapView { since, reasons: vec!["outage".into()] }),
+            gap: Some(GapRecord { since, reasons: vec!["outage".into()] }),
             registration: Some(RegistrationState { registered_since: Some(since), ..Default::default() }),
         };
         insta::assert_json_snapshot!(view, @r#"

@@ -4,6 +4,7 @@
 //! know: what is written under the lock.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sqlx::{PgExecutor, Row as _};
 
 use crate::contract::Contract;
@@ -96,4 +97,22 @@ pub async fn advance(
         .bind(gaps)
     };
     query.execute(executor).await.map(drop)
+}
+
+/// Since when, and why, changes may have been missed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapRecord {
+    /// When it was first noticed.
+    pub since: DateTime<Utc>,
+    /// Why, in the words that the waist marks it with.
+    pub reasons: Vec<String>,
+}
+
+/// The pipeline's gap; none when nothing may have been missed.
+pub async fn gap(executor: impl PgExecutor<'_>, name: &str) -> Result<Option<GapRecord>, sqlx::Error> {
+    let row = sqlx::query("select gap_since, gap_reasons from accord.pipeline where name = $1 and gap_since is not null")
+        .bind(name)
+        .fetch_optional(executor)
+        .await?;
+    row.map(|row| Ok(GapRecord { since: row.try_get(0)?, reasons: row.try_get(1)? })).transpose()
 }
