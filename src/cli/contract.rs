@@ -112,3 +112,47 @@ fn print(text: &str) -> anyhow::Result<()> {
         result => result.context("cannot write to stdout"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{FromArgMatches, Subcommand as _};
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<ContractCommand, clap::Error> {
+        let command = ContractCommand::augment_subcommands(clap::Command::new("contract"));
+        command.clone().debug_assert();
+        ContractCommand::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    }
+
+    async fn exit_code(arguments: &[&str]) -> ExitCode {
+        run(parse(arguments).unwrap(), false).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn lint_exits_by_what_it_found() {
+        let bad = tempfile::NamedTempFile::new().unwrap();
+        let bad = bad.path().to_str().unwrap();
+        // ExitCode cannot be compared, only shown.
+        let shown = |code| format!("{code:?}");
+        let (good, bad) = (&["contract", "lint", "contracts/fragrances.yaml"], &["contract", "lint", bad]);
+        assert_eq!(shown(exit_code(good).await), shown(ExitCode::SUCCESS));
+        assert_eq!(shown(exit_code(bad).await), shown(ExitCode::FAILURE));
+    }
+
+    #[tokio::test]
+    async fn a_missing_file_is_named() {
+        let command = parse(&["contract", "schema", "no/such.yaml", "--delta"]).unwrap();
+        let error = run(command, false).await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot read the contract no/such.yaml");
+    }
+
+    #[test]
+    fn findings_are_lines_that_an_editor_can_follow() {
+        let text = readable(&lint("apiVersion: v3.1.0\nkind: Contract\n", "c.yaml"));
+        insta::assert_snapshot!(text, @r"
+        c.yaml:2:7 error syntax unknown variant `Contract`, expected one of DataContract
+        c.yaml: 1 error, 0 warnings
+        ");
+    }
+}

@@ -103,6 +103,7 @@ pub(crate) enum ObjectType {
 /// A property: a column of the table, or a part of a structured one.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "the flags are the standard's")]
 pub(crate) struct Property {
     pub(crate) id: Option<String>,
     /// Absent only where the property describes the items of an array or the parts of a map.

@@ -2,13 +2,9 @@ use crate::contract::{Contract, ContractError};
 
 /// A document with one table whose properties are `properties`, indented as a list of the table's.
 fn document(properties: &str) -> String {
-    let mut text = String::from(
-        "apiVersion: v3.1.0\nkind: DataContract\nid: t\nversion: 1.0.0\nstatus: active\nschema:\n  - name: t\n    properties:\n      - {name: id, physicalType: integer, primaryKey: true}\n",
-    );
-    for line in properties.trim_end().lines() {
-        text.push_str(&format!("      {line}\n"));
-    }
-    text
+    let head = "apiVersion: v3.1.0\nkind: DataContract\nid: t\nversion: 1.0.0\nstatus: active\nschema:\n  - name: t\n    properties:\n      - {name: id, physicalType: integer, primaryKey: true}";
+    let lines: Vec<String> = properties.lines().map(|line| format!("      {line}\n")).collect();
+    format!("{head}\n{}", lines.concat())
 }
 
 fn fragrances() -> Contract {
@@ -51,7 +47,7 @@ fn what_is_no_document_is_refused_with_its_place() {
     insta::assert_snapshot!(refusal(&document("- {name: a, logicalType: strin}")), @"c.yaml:10:32: not a document of the Open Data Contract Standard: unknown variant `strin`, expected one of string, date, timestamp, time, number, integer, boolean, object, array, map, vector at line 10, column 32");
     insta::assert_snapshot!(refusal(&document("- {name: a, required: maybe}")), @"c.yaml:10:29: not a document of the Open Data Contract Standard: invalid boolean at line 10, column 29");
     insta::assert_snapshot!(refusal(&document("- {name: a, name: b}")), @"c.yaml:10:19: not a document of the Open Data Contract Standard: duplicate mapping key: name, set DuplicateKeyPolicy in Options if acceptable at line 10, column 19");
-    insta::assert_snapshot!(refusal("apiVersion: v2.2.2\nuuid: x\n"), @"c.yaml: apiVersion `v2.2.2` is not supported: use v3.1.0 (v3.0.x and v3.2.x are read too)");
+    insta::assert_snapshot!(refusal("apiVersion: v2.2.2\nuuid: x\n"), @"c.yaml:1:1: apiVersion `v2.2.2` is not supported: use v3.1.0 (v3.0.x and v3.2.x are read too)");
     insta::assert_snapshot!(refusal("apiVersion: v3.1.0\nkind: DataContract\nid: t\n"), @"c.yaml:3:1: not a document of the Open Data Contract Standard: missing field `version` at line 3, column 1");
     insta::assert_snapshot!(refusal("a: [1\n"), @"c.yaml:1:4: not a document of the Open Data Contract Standard: unclosed bracket '[' at line 1, column 4");
     insta::assert_snapshot!(refusal(""), @"c.yaml:1:1: not a document of the Open Data Contract Standard: unexpected end of input at line 1, column 1");

@@ -5,6 +5,7 @@
     dead_code,
     reason = "the standard's whole vocabulary is parsed, so that a misspelled word cannot hide"
 )]
+#![expect(clippy::struct_field_names, reason = "the words are the standard's")]
 
 use serde::Deserialize;
 
@@ -71,8 +72,7 @@ pub(crate) struct VerifiedStatement {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Synonym {
     pub(crate) id: Option<String>,
-    #[serde(rename = "synonym")]
-    pub(crate) word: String,
+    pub(crate) synonym: String,
     pub(crate) locale: Option<String>,
     pub(crate) source: Option<String>,
     pub(crate) status: Option<String>,
@@ -107,8 +107,7 @@ pub(crate) struct CustomProperty {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Server {
     pub(crate) id: Option<String>,
-    #[serde(rename = "server")]
-    pub(crate) name: String,
+    pub(crate) server: String,
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) description: Option<String>,

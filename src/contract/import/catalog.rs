@@ -22,6 +22,7 @@ pub struct TableShape {
 
 /// A column as it stands in the database.
 #[derive(Clone, Debug, FromRow)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags are the catalogue's")]
 pub struct TableColumn {
     /// Its name.
     pub name: String,

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use super::{TableColumn, TableShape};
 use crate::contract::ColumnType;
+use crate::contract::compile::natural;
+use crate::contract::document::LogicalType;
 
 /// Writes the document.
 pub(super) fn document(table: &TableShape) -> String {
@@ -145,7 +147,7 @@ fn settings(yaml: &mut Yaml, carried: &[(&TableColumn, ColumnType)]) {
 
 /// The standard's word for what a column holds; `None` for JSON, which may be anything.
 fn logical(ty: ColumnType) -> Option<&'static str> {
-    crate::contract::compile::natural(ty).map(|logical| logical.as_str())
+    natural(ty).map(LogicalType::as_str)
 }
 
 #[derive(Default)]

@@ -95,7 +95,7 @@ schema:
 #[test]
 fn a_text_that_is_no_document_has_one_finding() {
     insta::assert_snapshot!(lines("apiVersion: v3.1.0\nkind: Contract\n"), @"2:7 error syntax unknown variant `Contract`, expected one of DataContract");
-    insta::assert_snapshot!(lines("apiVersion: v2.2.2\n"), @"1:1 error version c.yaml: apiVersion `v2.2.2` is not supported: use v3.1.0 (v3.0.x and v3.2.x are read too)");
+    insta::assert_snapshot!(lines("apiVersion: v2.2.2\n"), @"1:1 error version apiVersion `v2.2.2` is not supported: use v3.1.0 (v3.0.x and v3.2.x are read too)");
     insta::assert_snapshot!(lines("{"), @"1:1 error syntax unclosed bracket '{'");
 }
 
