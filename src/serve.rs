@@ -61,13 +61,16 @@ pub async fn lay_out(
 
     let mut served = Vec::new();
     for (name, pipeline) in &config.pipeline {
-        served.push(house.pipeline(name, pipeline, supervisor).await.with_context(|| format!("pipeline `{name}`"))?);
+        served.push(
+            house.pipeline(name, pipeline, supervisor).await.with_context(|| format!("pipeline `{name}`"))?,
+        );
     }
     house.background(lead, supervisor);
 
     let access = Access::new(config.http.admin_token.clone());
     let router = router(served, &house.pool, house.metrics.clone(), access)?;
-    let limits = Limits { connections: config.http.max_connections, header_timeout: config.http.header_timeout };
+    let limits =
+        Limits { connections: config.http.max_connections, header_timeout: config.http.header_timeout };
     let stop = supervisor.soft(Phase::Intake);
     supervisor.spawn(Phase::Intake, "http", async move {
         crate::http::serve(listener, router, limits, stop).await;
@@ -90,7 +93,9 @@ async fn prepare_library(connect: &PgConnectOptions) -> anyhow::Result<()> {
         }
         tokio::time::sleep(RETRY).await;
     };
-    library::migrate(&mut conn).await.context("cannot bring schema `accord` up to date; see `accord doctor`")?;
+    library::migrate(&mut conn)
+        .await
+        .context("cannot bring schema `accord` up to date; see `accord doctor`")?;
     conn.close().await?;
     Ok(())
 }
@@ -127,10 +132,18 @@ impl House<'_> {
         let sender = Arc::new(Sender::new(self.pool.clone(), known.ids.pipeline, name, Arc::clone(&stats)));
         let webhook = match &pipeline.source.webhook {
             Some(settings) => {
-                let tokens = self.source(name, settings, &known, &sender, &applier, &metrics, supervisor).await?;
+                let tokens =
+                    self.source(name, settings, &known, &sender, &applier, &metrics, supervisor).await?;
                 let accepted = tokens.map_or_else(Accepted::default, |tokens| tokens.accepted().clone());
                 let settings = self.webhook_settings(settings)?;
-                Some(Arc::new(Webhook::new(settings, accepted, stats, gate, applier.clone(), metrics.clone())))
+                Some(Arc::new(Webhook::new(
+                    settings,
+                    accepted,
+                    stats,
+                    gate,
+                    applier.clone(),
+                    metrics.clone(),
+                )))
             }
             None => None,
         };
@@ -150,7 +163,11 @@ impl House<'_> {
         let mut conn = session::connect_writer(&self.connect).await?;
         let sql = TableSql::new(&contract);
         let wrong = facts::disagreements(&mut conn, sql.target(), &contract).await?;
-        anyhow::ensure!(wrong.is_empty(), "table and contract disagree; see `accord doctor`:\n  {}", wrong.join("\n  "));
+        anyhow::ensure!(
+            wrong.is_empty(),
+            "table and contract disagree; see `accord doctor`:\n  {}",
+            wrong.join("\n  ")
+        );
         let ids = pipeline::enroll(&mut conn, name, sql.target(), &contract).await?;
         conn.close().await?;
         Ok(Known { ids, contract })
@@ -168,7 +185,9 @@ impl House<'_> {
         let mode = pipeline.mode();
         let order = match (mode, gate.contract().version_column) {
             (Mode::Refetch, _) => "the reference decides: each row is read afresh".to_owned(),
-            (Mode::Apply, Some(i)) => format!("by field `{}`, ties by arrival", gate.contract().columns[i].field),
+            (Mode::Apply, Some(i)) => {
+                format!("by field `{}`, ties by arrival", gate.contract().columns[i].field)
+            }
             (Mode::Apply, None) => "by arrival".to_owned(),
         };
         tracing::info!(pipeline = name, mode = mode.as_str(), order, "newer wins");
@@ -298,7 +317,8 @@ impl House<'_> {
             Ok(())
         });
 
-        let (metrics, mut leading, stop) = (self.metrics.clone(), self.leading.clone(), supervisor.soft(Phase::Work));
+        let (metrics, mut leading, stop) =
+            (self.metrics.clone(), self.leading.clone(), supervisor.soft(Phase::Work));
         supervisor.spawn(Phase::Work, "leadership metric", async move {
             let keep = async {
                 loop {

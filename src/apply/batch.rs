@@ -97,9 +97,9 @@ impl Repeats {
         let mut sources = Vec::with_capacity(batch.len());
         for (i, change) in batch.iter().enumerate() {
             let source = match change.event_id.as_deref() {
-                Some(id) if remembered.contains_key(id) => {
-                    remembered.get_mut(id).map_or(Source::New(first_seen.len()), |o| Source::Remembered(o.clone()))
-                }
+                Some(id) if remembered.contains_key(id) => remembered
+                    .get_mut(id)
+                    .map_or(Source::New(first_seen.len()), |o| Source::Remembered(o.clone())),
                 Some(id) => match in_batch.get(id) {
                     Some(&twin) => Source::Twin(twin),
                     None => {
@@ -157,9 +157,10 @@ async fn missing_parents_of_deltas<'a>(
 ) -> Result<Vec<&'a Key>, sqlx::Error> {
     let contract = setting.table.contract;
     let complete = contract.columns.len() - contract.key.len();
-    let mut keys = distinct_keys(changes, |intent| {
-        matches!(intent, Intent::Upsert { fields, .. } if fields.len() < complete)
-    });
+    let mut keys = distinct_keys(
+        changes,
+        |intent| matches!(intent, Intent::Upsert { fields, .. } if fields.len() < complete),
+    );
     if keys.is_empty() {
         return Ok(keys);
     }

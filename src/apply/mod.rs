@@ -24,8 +24,8 @@ use crate::contract::gate::Gate;
 use crate::telemetry::metrics::PipelineMetrics;
 
 pub use reference::ReferenceSettings;
-pub use state::{Gap, Health};
 use state::Shared;
+pub use state::{Gap, Health};
 pub use story::STORY;
 
 /// What a payload is worth.

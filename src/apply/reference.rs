@@ -84,7 +84,9 @@ impl Reference {
     async fn try_read(&mut self, keys: &[&Key]) -> Result<Fresh, sqlx::Error> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(session::connect_reader(&self.settings.connect, self.settings.timeout).await?),
+            none => {
+                none.insert(session::connect_reader(&self.settings.connect, self.settings.timeout).await?)
+            }
         };
         let rows = self.sql.read(keys, false).fetch_all(connection).await?;
         let mut fresh: HashMap<Key, _> = keys.iter().map(|&key| (key.clone(), Ok(None))).collect();

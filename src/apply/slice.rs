@@ -122,7 +122,10 @@ pub(super) async fn settle(
 
 /// A race is over after a fresh read; what still takes no row is suppressed by the table itself.
 fn suppressed() -> Violation {
-    Violation::record("suppressed", "the table took no row: one of its triggers or policies suppressed the write")
+    Violation::record(
+        "suppressed",
+        "the table took no row: one of its triggers or policies suppressed the write",
+    )
 }
 
 /// When everything that reached the database was refused for one reason, the reason is not in the data.
@@ -213,7 +216,8 @@ type Slots<'a> = Vec<(&'a Key, &'a Slot)>;
 /// Each key's final state, once: deletes, updates, inserts.
 async fn write_by_kind(conn: &mut PgConnection, table: Table<'_>, fold: &Fold<'_>) -> Result<(), Trouble> {
     let of = |wanted: Kind| fold.outcome().filter(|(_, slot)| kind(slot) == wanted).collect::<Slots<'_>>();
-    let gone = fold.outcome().filter(|(_, slot)| kind(slot) == Kind::Delete || slot.reborn && slot.now.is_some());
+    let gone =
+        fold.outcome().filter(|(_, slot)| kind(slot) == Kind::Delete || slot.reborn && slot.now.is_some());
     delete(conn, table, &gone.collect()).await?;
     update(conn, table, &of(Kind::Update)).await?;
     insert(conn, table, &of(Kind::Insert)).await

@@ -208,7 +208,8 @@ impl Writer {
         let contract = self.settings.gate.contract();
         if let Some(session) = &mut self.session {
             if session.facts_read.elapsed() > FACTS_AGE {
-                session.strictness = facts::strictness(&mut session.conn, self.sql.target(), contract).await?;
+                session.strictness =
+                    facts::strictness(&mut session.conn, self.sql.target(), contract).await?;
                 session.facts_read = Instant::now();
             }
             return Ok(());
@@ -286,7 +287,11 @@ impl Writer {
         let reason = error.to_string();
         if self.shared.set_health(Health::Away { since: Utc::now(), reason: reason.clone() }) {
             let name = &self.settings.name;
-            tracing::warn!(pipeline = name, error = reason, "the library's database is away: holding changes");
+            tracing::warn!(
+                pipeline = name,
+                error = reason,
+                "the library's database is away: holding changes"
+            );
         }
     }
 
@@ -294,7 +299,11 @@ impl Writer {
         self.shared.mark_gap(Gap::Outage);
         if self.shared.set_health(Health::Halted { since: Utc::now(), reason: reason.to_owned() }) {
             let name = &self.settings.name;
-            tracing::error!(pipeline = name, reason, "the library refuses our statements: see `accord doctor`");
+            tracing::error!(
+                pipeline = name,
+                reason,
+                "the library refuses our statements: see `accord doctor`"
+            );
         }
     }
 }

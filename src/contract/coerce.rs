@@ -100,7 +100,10 @@ fn refuse_nul_in(json: &Json) -> Result<(), Mismatch> {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a real column rounds to single precision, as Postgres does")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a real column rounds to single precision, as Postgres does"
+)]
 fn single(number: &serde_json::Number) -> Option<f64> {
     let rounded = number.as_f64()? as f32;
     rounded.is_finite().then_some(f64::from(rounded))
@@ -178,7 +181,11 @@ mod tests {
             (ColumnType::BigInt, json!("9223372036854775807"), Value::Int(i64::MAX)),
             (ColumnType::Boolean, json!("true"), Value::Bool(true)),
             (ColumnType::Double, json!("12.5"), Value::Float(12.5)),
-            (ColumnType::Timestamp, json!("2024-02-29T10:00:00.500"), Value::Text("2024-02-29 10:00:00.5".into())),
+            (
+                ColumnType::Timestamp,
+                json!("2024-02-29T10:00:00.500"),
+                Value::Text("2024-02-29 10:00:00.5".into()),
+            ),
             (
                 ColumnType::TimestampTz,
                 json!("2024-01-01T01:00:00+02:00"),

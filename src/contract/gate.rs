@@ -50,7 +50,8 @@ impl Gate {
 
     /// Judges a body that holds one record or an array of them.
     pub fn judge(&self, body: &Arc<Body>, origin: Origin, event_id: Option<&str>) -> Judged {
-        let change = |intent, event_id, pointer| Change { intent, origin, event_id, body: Arc::clone(body), pointer };
+        let change =
+            |intent, event_id, pointer| Change { intent, origin, event_id, body: Arc::clone(body), pointer };
         let whole = |intent| Judged {
             changes: vec![change(intent, event_id.map(Arc::from), String::new())],
             is_batch: false,
@@ -63,7 +64,8 @@ impl Gate {
                 Judged { ignored_fields: verdict.ignored_fields, ..whole(verdict.intent) }
             }
             Ok(json::Records::Many(items)) if items.len() > MAX_RECORDS => {
-                let message = format!("the array holds {} records; send at most {MAX_RECORDS} a call", items.len());
+                let message =
+                    format!("the array holds {} records; send at most {MAX_RECORDS} a call", items.len());
                 whole(refused(None, vec![Violation::record("maxItems", message)]))
             }
             Ok(json::Records::Many(items)) => {
@@ -87,7 +89,11 @@ impl Gate {
         let columns = self.contract.columns.iter().zip(row);
         let record = columns.map(|(column, value)| (column.field.clone(), coerce::to_json(column.ty, value)));
         let record = Json::Object(record.collect());
-        if self.contract.full.is_valid(&record) { Ok(()) } else { Err(violations(&self.contract.full, &record)) }
+        if self.contract.full.is_valid(&record) {
+            Ok(())
+        } else {
+            Err(violations(&self.contract.full, &record))
+        }
     }
 
     fn judge_text(&self, text: &str) -> Verdict {
@@ -140,7 +146,12 @@ impl Gate {
                     let pointer = format!("/{}", escape(&column.field));
                     // The schema has usually said the same, with the better message.
                     if !found.iter().any(|v| v.pointer == pointer) {
-                        found.push(Violation { pointer, rule: rule.to_owned(), value: Some(show(&json)), message });
+                        found.push(Violation {
+                            pointer,
+                            rule: rule.to_owned(),
+                            value: Some(show(&json)),
+                            message,
+                        });
                     }
                 }
             }

@@ -61,9 +61,9 @@ fn judge(pipelines: Vec<PipelineView>, with_detail: bool) -> (StatusCode, Report
 #[cfg(test)]
 mod tests {
     use super::super::status::ContractView;
-    use crate::library::registration::RegistrationState;
     use super::*;
     use crate::apply::Health;
+    use crate::library::registration::RegistrationState;
     use chrono::Utc;
 
     fn pipeline(health: Health) -> PipelineView {

@@ -15,11 +15,13 @@ pub async fn seen(
     pipeline: i16,
     event_ids: &[&str],
 ) -> Result<HashMap<String, Outcome>, sqlx::Error> {
-    let rows = sqlx::query("select event_id, outcome from accord.event_id where pipeline = $1 and event_id = any($2)")
-        .bind(pipeline)
-        .bind(event_ids)
-        .fetch_all(executor)
-        .await?;
+    let rows = sqlx::query(
+        "select event_id, outcome from accord.event_id where pipeline = $1 and event_id = any($2)",
+    )
+    .bind(pipeline)
+    .bind(event_ids)
+    .fetch_all(executor)
+    .await?;
     rows.iter()
         .map(|row| {
             let outcome: sqlx::types::Json<Outcome> = row.try_get(1)?;

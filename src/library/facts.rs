@@ -82,17 +82,25 @@ pub async fn disagreements(
 ) -> Result<Vec<String>, sqlx::Error> {
     let actual = columns(conn, table).await?;
     if actual.is_empty() {
-        return Ok(vec![format!("table {table} does not exist; create it, or correct the contract's table name")]);
+        return Ok(vec![format!(
+            "table {table} does not exist; create it, or correct the contract's table name"
+        )]);
     }
     let mut found = Vec::new();
     for column in &contract.columns {
         match actual.iter().find(|a| a.name == column.name.as_str()) {
             None => found.push(format!("column {} does not exist in {table}", column.name)),
             Some(a) if a.generated => {
-                found.push(format!("column {} of {table} is generated: take it out of the contract", column.name));
+                found.push(format!(
+                    "column {} of {table} is generated: take it out of the contract",
+                    column.name
+                ));
             }
             Some(a) if a.ty.parse::<ColumnType>().ok() != Some(column.ty) => {
-                found.push(format!("column {} is {} in {table} but {} in the contract", column.name, a.ty, column.ty));
+                found.push(format!(
+                    "column {} is {} in {table} but {} in the contract",
+                    column.name, a.ty, column.ty
+                ));
             }
             Some(_) => {}
         }
@@ -141,7 +149,8 @@ pub async fn strictness(
         match contract.columns.iter().find(|c| c.name.as_str() == actual.name) {
             // The gate proves lengths, ranges and nulls only where contract and table agree.
             Some(column) => {
-                actual.ty.parse::<ColumnType>().ok() != Some(column.ty) || (actual.not_null && !column.required)
+                actual.ty.parse::<ColumnType>().ok() != Some(column.ty)
+                    || (actual.not_null && !column.required)
             }
             None => actual.not_null && !actual.has_default,
         }

@@ -64,10 +64,12 @@ pub async fn holds(
     first: i64,
     at: DateTime<Utc>,
 ) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select exists (select from accord.ledger where pipeline = $1 and position = $2 and at = $3)")
-        .bind(pipeline)
-        .bind(first)
-        .bind(at)
-        .fetch_one(executor)
-        .await
+    sqlx::query_scalar(
+        "select exists (select from accord.ledger where pipeline = $1 and position = $2 and at = $3)",
+    )
+    .bind(pipeline)
+    .bind(first)
+    .bind(at)
+    .fetch_one(executor)
+    .await
 }

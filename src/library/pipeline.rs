@@ -110,9 +110,11 @@ pub struct GapRecord {
 
 /// The pipeline's gap; none when nothing may have been missed.
 pub async fn gap(executor: impl PgExecutor<'_>, name: &str) -> Result<Option<GapRecord>, sqlx::Error> {
-    let row = sqlx::query("select gap_since, gap_reasons from accord.pipeline where name = $1 and gap_since is not null")
-        .bind(name)
-        .fetch_optional(executor)
-        .await?;
+    let row = sqlx::query(
+        "select gap_since, gap_reasons from accord.pipeline where name = $1 and gap_since is not null",
+    )
+    .bind(name)
+    .fetch_optional(executor)
+    .await?;
     row.map(|row| Ok(GapRecord { since: row.try_get(0)?, reasons: row.try_get(1)? })).transpose()
 }

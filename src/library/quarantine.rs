@@ -52,7 +52,8 @@ pub async fn keep(
         last = Some((entry.body, hash));
         hashes.push(hash);
     }
-    let violations = entries.iter().map(|e| serde_json::to_string(e.violations).unwrap_or_else(|_| "[]".into()));
+    let violations =
+        entries.iter().map(|e| serde_json::to_string(e.violations).unwrap_or_else(|_| "[]".into()));
     let rows = sqlx::query(
         "insert into accord.quarantine
              (pipeline, contract, at, position, key, reason, violations, origin, event_id, body, pointer, row)

@@ -208,7 +208,9 @@ impl Text<'_> {
             let (name, ty) = &self.columns[i];
             let (word, bit) = (i / ColumnSet::WORD, i % ColumnSet::WORD);
             let cast = cast(*ty);
-            format!("{name} = case when v.m{word} & (1::bigint << {bit}) <> 0 then v.c{n}{cast} else t.{name} end")
+            format!(
+                "{name} = case when v.m{word} & (1::bigint << {bit}) <> 0 then v.c{n}{cast} else t.{name} end"
+            )
         });
         let mut parameters = self.parameters(self.key, 1);
         if !self.rest.is_empty() {
@@ -335,15 +337,12 @@ fn bind<'q>(
     values: impl Iterator<Item = &'q Value>,
 ) -> Query<'q, Postgres, PgArguments> {
     match carrier(ty) {
-        Carrier::Int => query.bind(
-            values.map(|v| if let Value::Int(i) = v { Some(*i) } else { None }).collect::<Vec<_>>(),
-        ),
-        Carrier::Float => query.bind(
-            values.map(|v| if let Value::Float(f) = v { Some(*f) } else { None }).collect::<Vec<_>>(),
-        ),
-        Carrier::Bool => query.bind(
-            values.map(|v| if let Value::Bool(b) = v { Some(*b) } else { None }).collect::<Vec<_>>(),
-        ),
+        Carrier::Int => query
+            .bind(values.map(|v| if let Value::Int(i) = v { Some(*i) } else { None }).collect::<Vec<_>>()),
+        Carrier::Float => query
+            .bind(values.map(|v| if let Value::Float(f) = v { Some(*f) } else { None }).collect::<Vec<_>>()),
+        Carrier::Bool => query
+            .bind(values.map(|v| if let Value::Bool(b) = v { Some(*b) } else { None }).collect::<Vec<_>>()),
         Carrier::Text => query.bind(values.map(spelled).collect::<Vec<_>>()),
     }
 }

@@ -130,8 +130,13 @@ impl Sender {
         if unauthorized == 0 && last_webhook_at <= known {
             return Ok(());
         }
-        let written =
-            patiently(registration::add_seen(&self.pool, self.pipeline, last_webhook_at, unauthorized.cast_signed())).await;
+        let written = patiently(registration::add_seen(
+            &self.pool,
+            self.pipeline,
+            last_webhook_at,
+            unauthorized.cast_signed(),
+        ))
+        .await;
         if written.is_ok() {
             self.written.fetch_add(unauthorized, Ordering::Relaxed);
         }

@@ -6,7 +6,7 @@ mod contract_import;
 mod embedded_postgres;
 mod harness;
 mod harness_itself;
-mod waist;
 mod leader;
 mod registration;
 mod sender;
+mod waist;

@@ -30,7 +30,11 @@ async fn replicas_that_start_together_make_one_token() {
     }
 
     let token = replicas[0].current().expose().to_owned();
-    assert!(replicas.iter().all(|replica| replica.current().expose() == token && replica.accepted().accepts(&token)));
+    assert!(
+        replicas
+            .iter()
+            .all(|replica| replica.current().expose() == token && replica.accepted().accepts(&token))
+    );
     assert!(!replicas[0].accepted().accepts("") && !replicas[0].accepted().accepts(&token[1..]));
     let kept: Vec<String> =
         sqlx::query_scalar("select token from accord.webhook_token").fetch_all(&database.pool).await.unwrap();

@@ -32,8 +32,7 @@ schema:
 ";
 
 /// Table `item` with a column of the library's own.
-pub(crate) const ITEM_TABLE: &str =
-    "create table item (id integer primary key, name varchar(20), price numeric, tag text, own text default 'own')";
+pub(crate) const ITEM_TABLE: &str = "create table item (id integer primary key, name varchar(20), price numeric, tag text, own text default 'own')";
 
 /// A waist, its gate and its database.
 pub(crate) struct Waist {
@@ -56,7 +55,13 @@ pub(crate) struct Wish<'a> {
 
 impl Default for Wish<'_> {
     fn default() -> Self {
-        Self { contract: ITEM, table: ITEM_TABLE, mode: Mode::Apply, reference: None, hold: Duration::from_secs(20) }
+        Self {
+            contract: ITEM,
+            table: ITEM_TABLE,
+            mode: Mode::Apply,
+            reference: None,
+            hold: Duration::from_secs(20),
+        }
     }
 }
 

@@ -21,7 +21,8 @@ fn step() -> impl Strategy<Value = Step> {
     let id = 0..4i64;
     let too_long = r#""a name that is far too long for its column""#;
     let name = prop::option::of(prop::sample::select(vec!["null", r#""a""#, r#""b""#, r#""c""#, too_long]));
-    let price = prop::option::of(prop::sample::select(vec!["null", "1", "1.0", "2", "-1", r#""3.50""#, "true"]));
+    let price =
+        prop::option::of(prop::sample::select(vec!["null", "1", "1.0", "2", "-1", r#""3.50""#, "true"]));
     let tag = prop::option::of(prop::sample::select(vec!["null", r#""x""#, r#""y""#, r#""z""#]));
     prop_oneof![
         6 => (id.clone(), name.clone(), price.clone(), tag.clone())
