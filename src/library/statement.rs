@@ -122,7 +122,7 @@ impl TableSql {
     /// Each result row is (index of the key + 1, contract columns…): see [`TableSql::decode`].
     pub fn read<'q>(&self, keys: &'q [&Key], lock: bool) -> Query<'q, Postgres, PgArguments> {
         let text = if lock { &self.read_locked } else { &self.read };
-        self.bind_keys(sqlx::query(AssertSqlSafe(Arc::clone(text))), keys.iter().copied())
+        self.bind_keys(sqlx::query(AssertSqlSafe(Arc::clone(text))), keys)
     }
 
     /// Decodes a result row of [`TableSql::read`] into (index of the key, row).
@@ -134,8 +134,8 @@ impl TableSql {
 
     /// Sets the touched columns of existing rows, in the order given.
     pub fn update<'q>(&self, updates: &'q [Update<'q>]) -> Query<'q, Postgres, PgArguments> {
-        let mut query = self
-            .bind_keys(sqlx::query(AssertSqlSafe(Arc::clone(&self.update))), updates.iter().map(|u| u.key));
+        let keys: Vec<&Key> = updates.iter().map(|u| u.key).collect();
+        let mut query = self.bind_keys(sqlx::query(AssertSqlSafe(Arc::clone(&self.update))), &keys);
         for &i in &self.rest {
             let values = updates.iter().map(|u| if u.touched.contains(i) { &u.row[i] } else { &Value::Null });
             query = bind(query, self.columns[i].1, values);
@@ -160,16 +160,16 @@ impl TableSql {
 
     /// Deletes the rows of these keys.
     pub fn delete<'q>(&self, keys: &'q [&Key]) -> Query<'q, Postgres, PgArguments> {
-        self.bind_keys(sqlx::query(AssertSqlSafe(Arc::clone(&self.delete))), keys.iter().copied())
+        self.bind_keys(sqlx::query(AssertSqlSafe(Arc::clone(&self.delete))), keys)
     }
 
     fn bind_keys<'q>(
         &self,
         mut query: Query<'q, Postgres, PgArguments>,
-        keys: impl Iterator<Item = &'q Key> + Clone,
+        keys: &[&'q Key],
     ) -> Query<'q, Postgres, PgArguments> {
         for (part, &column) in self.key.iter().enumerate() {
-            query = bind(query, self.columns[column].1, keys.clone().map(|key| &key.values()[part]));
+            query = bind(query, self.columns[column].1, keys.iter().map(|key| &key.values()[part]));
         }
         query
     }
