@@ -37,7 +37,8 @@ async fn absent_is_not_null() {
 async fn what_the_library_already_says_is_unchanged_whatever_the_spelling() {
     let waist = Waist::new(Wish::default()).await;
     waist.sql(ITEM_1).await;
-    for same in [r#"{"id":1,"price":12.5}"#, r#"{"id":"1","price":"12.500"}"#, r#"{"id":1.0,"price":125e-1}"#] {
+    for same in [r#"{"id":1,"price":12.5}"#, r#"{"id":"1","price":"12.500"}"#, r#"{"id":1.0,"price":125e-1}"#]
+    {
         assert_eq!(words(&waist.send(same).await), ["unchanged"], "{same}");
     }
     assert_eq!(waist.read("select price::text from item").await, "12.50");
@@ -61,7 +62,10 @@ async fn one_bad_change_never_blocks_its_neighbours() {
         count
     });
     assert_eq!(by_word, HashMap::from([("applied", 497), ("quarantined", 3)]));
-    assert_eq!([rules(&answers[100]), rules(&answers[250]), rules(&answers[499])], [["type"], ["check"], ["unique"]]);
+    assert_eq!(
+        [rules(&answers[100]), rules(&answers[250]), rules(&answers[499])],
+        [["type"], ["check"], ["unique"]]
+    );
     assert_eq!(waist.read("select count(*)::text from item").await, "497");
     assert_eq!(waist.read("select count(*)::text from accord.ledger").await, "500");
     let kept = waist
@@ -163,7 +167,9 @@ async fn a_delta_for_an_unknown_key_needs_every_column() {
 async fn what_fails_alike_is_our_fault_and_does_not_block_for_ever() {
     let waist = Waist::new(Wish::default()).await;
     waist.sql("insert into item select i, 'n' from generate_series(1, 20) i").await;
-    waist.sql("alter table item add note text; alter table item add check (price is null or note is not null)").await;
+    waist
+        .sql("alter table item add note text; alter table item add check (price is null or note is not null)")
+        .await;
     let records: Vec<_> = (1..=20).map(|i| format!(r#"{{"id":{i},"price":1}}"#)).collect();
     let answers = waist.send(&format!("[{}]", records.join(","))).await;
     assert!(answers.iter().all(|answer| rules(answer) == ["check"]), "{answers:?}");
@@ -188,7 +194,9 @@ async fn positions_follow_commits_without_gaps_over_refusals_and_retries() {
     for task in tasks.collect::<Vec<_>>() {
         task.await.unwrap();
     }
-    let summary = waist.read("select count(*) || ' ' || min(position) || ' ' || max(position) from accord.ledger").await;
+    let summary = waist
+        .read("select count(*) || ' ' || min(position) || ' ' || max(position) from accord.ledger")
+        .await;
     assert_eq!(summary, "400 1 400");
     let last = waist
         .read(
@@ -237,7 +245,10 @@ schema:
         "doc":{"b":[1.0,null],"a":"\u00e9"},"raw":{"z":1}}"#;
     assert_eq!(words(&waist.send(record).await), ["applied"]);
     assert_eq!(words(&waist.send(record).await), ["unchanged"], "each type reads back equal");
-    let changed = record.replace("0.1,", "0.25,").replace("[1.0,null]", "[1,null]").replace("10:00:00.25", "10:00:00.26");
+    let changed = record
+        .replace("0.1,", "0.25,")
+        .replace("[1.0,null]", "[1,null]")
+        .replace("10:00:00.25", "10:00:00.26");
     let answers = waist.send(&changed).await;
     let Outcome::Applied { changed, .. } = &answers[0].outcome else { panic!("{answers:?}") };
     assert_eq!(changed, &["single", "instant"], "1.0 and 1 are one jsonb");
@@ -245,7 +256,9 @@ schema:
     assert_eq!(key, r#"["eu","-9007199254740993"]"#);
 
     let gone = Change {
-        intent: Intent::Delete { key: Key::new(vec![Value::Text("eu".into()), Value::Int(-9_007_199_254_740_993)]) },
+        intent: Intent::Delete {
+            key: Key::new(vec![Value::Text("eu".into()), Value::Int(-9_007_199_254_740_993)]),
+        },
         origin: Origin::Webhook,
         event_id: None,
         body: Body::new("delete", Vec::new()),
