@@ -26,15 +26,20 @@ apt_prefix() {
   fi
 }
 
+# Quiet unless it fails.
 apt_install() {
-  local prefix
+  local prefix output
   prefix=$(apt_prefix) || return 1
   say "installing: $*"
   # The prefix is one or two words of our own.
   # shellcheck disable=SC2086
-  $prefix apt-get -qq update >&2 &&
-    $prefix env DEBIAN_FRONTEND=noninteractive \
-      apt-get -qq install --yes --no-install-recommends "$@" >&2
+  output=$({
+    $prefix apt-get -qq update &&
+      $prefix env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "$@"
+  } 2>&1) || {
+    printf '%s\n' "$output" >&2
+    return 1
+  }
 }
 
 need_rust() {

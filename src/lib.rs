@@ -2,11 +2,15 @@
 
 pub mod apply;
 pub mod change;
+pub mod cli;
 pub mod config;
 pub mod contract;
 pub mod embedded;
+pub mod http;
 pub mod leader;
 pub mod library;
+pub mod serve;
 pub mod source;
 pub mod supervisor;
+pub mod telemetry;
 pub mod value;

@@ -3,6 +3,8 @@
 //! Promises: a value read from Postgres or from a sender keeps every digit; `==` agrees with Postgres' `=`
 //! for the column's type (1 = 1.00, `{"a":1}` = `{"a": 1.0}`). Must not know: columns, contracts, SQL.
 
+use std::cmp::Ordering;
+
 use serde::{Serialize, Serializer};
 
 /// A value of a contract column.
@@ -35,6 +37,18 @@ impl Value {
             Self::Numeric(n) => n.normal(),
             Self::Text(t) => t.clone(),
             Self::Json(j) => j.to_string(),
+        }
+    }
+
+    /// Orders two versions of a row; `None` where they cannot be compared.
+    pub fn version_cmp(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Int(a), Self::Int(b)) => Some(a.cmp(b)),
+            (Self::Float(a), Self::Float(b)) => a.partial_cmp(b),
+            (Self::Numeric(a), Self::Numeric(b)) => a.compare(b),
+            // Canonical timestamps sort as text does.
+            (Self::Text(a), Self::Text(b)) => Some(a.cmp(b)),
+            _ => None,
         }
     }
 
@@ -135,6 +149,35 @@ impl Numeric {
         })
     }
 
+    /// Which of the two is larger; `None` when one of them is `NaN` or infinite.
+    pub fn compare(&self, other: &Self) -> Option<Ordering> {
+        let (a, b) = (Parts::read(&self.0)?, Parts::read(&other.0)?);
+        Some(match (a.sign(), b.sign()) {
+            (1, 1) => a.compare_magnitude(&b),
+            (-1, -1) => b.compare_magnitude(&a),
+            (a, b) => a.cmp(&b),
+        })
+    }
+
+    /// Whether this is a whole multiple of `step`; `None` when that cannot be told: `step` is zero or has
+    /// more than 36 digits, or one of the two is no finite number.
+    pub fn is_multiple_of(&self, step: &Self) -> Option<bool> {
+        let (value, step) = (Parts::read(&self.0)?, Parts::read(&step.0)?);
+        if step.digits.is_empty() || step.digits.len() > 36 {
+            return None;
+        }
+        let divisor: u128 = step.digits.parse().ok()?;
+        // `digits` has no trailing zero, so a value with more decimal places than the step is no multiple.
+        let Ok(zeros) = usize::try_from(value.exponent - step.exponent) else {
+            return Some(value.digits.is_empty());
+        };
+        let digits = value.digits.bytes().map(|digit| u128::from(digit - b'0'));
+        let remainder = digits
+            .chain(std::iter::repeat_n(0, zeros))
+            .fold(0, |remainder, digit| (remainder * 10 + digit) % divisor);
+        Some(remainder == 0)
+    }
+
     /// The value as an integer, when it is one and fits.
     pub fn to_i64(&self) -> Option<i64> {
         let parts = Parts::read(&self.0)?;
@@ -147,6 +190,11 @@ impl Numeric {
         let zeros = "0".repeat(usize::try_from(parts.exponent).ok()?);
         let sign = if parts.negative { "-" } else { "" };
         format!("{sign}{}{zeros}", parts.digits).parse().ok()
+    }
+
+    /// Whether the text is a JSON number as it stands.
+    pub(crate) fn is_json(&self) -> bool {
+        Parts::read(&self.0).is_some()
     }
 
     /// One spelling for each value: `1.50` and `15e-1` are both `1.5`.
@@ -193,6 +241,20 @@ struct Parts {
 }
 
 impl Parts {
+    fn sign(&self) -> i8 {
+        match (self.digits.is_empty(), self.negative) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        }
+    }
+
+    /// Compares without regard to sign; neither may be zero.
+    fn compare_magnitude(&self, other: &Self) -> Ordering {
+        let point = |parts: &Self| parts.digits.len() as i128 + i128::from(parts.exponent);
+        point(self).cmp(&point(other)).then_with(|| self.digits.cmp(&other.digits))
+    }
+
     fn read(text: &str) -> Option<Self> {
         let (negative, rest) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
@@ -265,6 +327,41 @@ mod tests {
         assert_eq!(numeric("0.001").digits(), Some((0, 3)));
         assert_eq!(numeric("12e3").digits(), Some((5, 0)));
         assert_eq!(numeric("0.0").digits(), Some((0, 0)));
+    }
+
+    #[test]
+    fn numerics_are_ordered_by_value() {
+        let ascending =
+            ["-1e30", "-12.5", "-12.49", "-0.001", "0", "1e-400", "0.1", "0.15", "0.2", "1", "1e20"];
+        for (i, a) in ascending.iter().enumerate() {
+            for (j, b) in ascending.iter().enumerate() {
+                assert_eq!(numeric(a).compare(&numeric(b)), Some(i.cmp(&j)), "{a} {b}");
+            }
+        }
+        assert_eq!(numeric("0.30").compare(&numeric("3e-1")), Some(Ordering::Equal));
+        assert_eq!(Numeric::from_postgres("NaN".to_owned()).compare(&numeric("1")), None);
+    }
+
+    #[test]
+    fn timestamps_are_ordered_as_text() {
+        let at = |s: &str| Value::Text(s.to_owned());
+        let (whole, half) = (at("2024-01-01 10:00:00+00"), at("2024-01-01 10:00:00.5+00"));
+        assert_eq!(whole.version_cmp(&half), Some(Ordering::Less));
+    }
+
+    #[test]
+    fn multiples_are_exact() {
+        for (value, step, expected) in [
+            ("999999999999999999999999999999.99", "0.01", Some(true)),
+            ("999999999999999999999999999999.995", "0.01", Some(false)),
+            ("0.3", "0.1", Some(true)),
+            ("-7.5", "2.5", Some(true)),
+            ("1e400", "7", Some(false)),
+            ("0", "0.25", Some(true)),
+            ("1", "0", None),
+        ] {
+            assert_eq!(numeric(value).is_multiple_of(&numeric(step)), expected, "{value} {step}");
+        }
     }
 
     #[test]

@@ -1,15 +1,79 @@
 //! The waist: everything that changes the library passes [`Applier::apply`].
 //!
-//! Promises: see the seven in ARCHITECTURE.md; an answer is given only after the commit that made it true.
-//! Must not know: axum, rdkafka, reqwest, or who is asking.
+//! Promises: the seven of ARCHITECTURE.md; an answer is given only after the commit that made it true. Must
+//! not know: axum, rdkafka, reqwest, or who is asking.
+
+mod batch;
+mod disposition;
+mod fold;
+mod reference;
+mod slice;
+mod state;
+mod story;
+mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::change::{Answer, Change};
+use crate::contract::gate::Gate;
+use crate::telemetry::metrics::PipelineMetrics;
 
-/// Why a change was not taken. Nothing was written for it; the sender may try again.
+pub use reference::ReferenceSettings;
+use state::Shared;
+pub use state::{Gap, Health};
+pub use story::STORY;
+
+/// What a payload is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It is a hint: the row is read afresh from the reference.
+    Refetch,
+    /// It is applied.
+    Apply,
+}
+
+impl Mode {
+    /// The word used in configuration and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refetch => "refetch",
+            Self::Apply => "apply",
+        }
+    }
+}
+
+/// How one pipeline applies changes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The pipeline's name.
+    pub name: String,
+    /// Judges what the reference says; holds the contract.
+    pub gate: Gate,
+    /// Where the library is.
+    pub connect: PgConnectOptions,
+    /// What a payload is worth.
+    pub mode: Mode,
+    /// The source's own database, where it can be read.
+    pub reference: Option<ReferenceSettings>,
+    /// The most changes in one transaction.
+    pub max_batch: usize,
+    /// The most requests held at once.
+    pub max_held: usize,
+    /// The most bytes of bodies held at once.
+    pub max_held_bytes: usize,
+    /// How long a request is held.
+    pub hold: Duration,
+    /// Where the numbers go.
+    pub metrics: PipelineMetrics,
+}
+
+/// Why a change was not answered. It may have been taken or not; the sender may try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// As many requests are held as we are willing to hold.
@@ -23,87 +87,94 @@ pub enum Refused {
     Stopping,
 }
 
-/// Why changes may have been missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Gap {
-    /// The process started: what came before was not heard.
-    Start,
-    /// A change was refused (503, 413, an unreadable request).
-    Refused,
-    /// The library's database was away.
-    Outage,
-    /// The reference did not answer, so a payload was applied unverified.
-    Reference,
-    /// The sender was unreachable and came back.
-    SenderBack,
-    /// We had to register with the sender anew.
-    Registration,
+/// How a writer is told to end.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    /// A stop was asked for: what cannot commit now is no longer waited for.
+    pub asked: CancellationToken,
+    /// Nobody hands in any more: settle what is there, and end.
+    pub drain: CancellationToken,
 }
 
-impl Gap {
-    /// The word kept in `accord.pipeline.gap_reason` and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Refused => "refused",
-            Self::Outage => "outage",
-            Self::Reference => "reference",
-            Self::SenderBack => "sender_back",
-            Self::Registration => "registration",
-        }
-    }
-}
-
-/// Whether a change can commit now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// Yes.
-    Ready,
-    /// Not before the first contact with the database.
-    Starting,
-    /// The database is away since then.
-    Away {
-        /// Since when.
-        since: DateTime<Utc>,
-        /// Why, fit for an operator.
-        reason: String,
-    },
-    /// Every change fails alike, or a statement of ours is refused: an operator has to look.
-    Halted {
-        /// Since when.
-        since: DateTime<Utc>,
-        /// Why, fit for an operator.
-        reason: String,
-    },
+/// A request's changes, and where its answers go.
+struct Submission {
+    changes: Vec<Change>,
+    reply: oneshot::Sender<Vec<Answer>>,
+    /// The place that this request takes among those held.
+    _place: tokio::sync::OwnedSemaphorePermit,
 }
 
 /// A handle on the waist of one pipeline; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Applier {
+    inbox: mpsc::Sender<Submission>,
+    bytes: Arc<Semaphore>,
     shared: Arc<Shared>,
+    hold: Duration,
 }
 
-#[derive(Debug)]
-struct Shared {}
+/// Bodies are accounted in pieces of this size, so that the budget fits a semaphore.
+const PIECE: usize = 1024;
 
 impl Applier {
+    /// A handle, and the writer's work: to be spawned by the caller.
+    pub fn new(settings: Settings, stop: Stop) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (sender, inbox) = mpsc::channel(settings.max_held);
+        let shared = Arc::new(Shared::new(settings.metrics.clone()));
+        let applier = Self {
+            inbox: sender,
+            bytes: Arc::new(Semaphore::new(settings.max_held_bytes.div_ceil(PIECE))),
+            shared: Arc::clone(&shared),
+            hold: settings.hold,
+        };
+        shared.mark_gap(Gap::Start);
+        (applier, writer::Writer::new(settings, shared, stop).run(inbox))
+    }
+
     /// Hands changes in, in their order, and waits for what became of each.
-    pub async fn apply(&self, _changes: Vec<Change>) -> Result<Vec<Answer>, Refused> {
-        std::future::pending().await
+    ///
+    /// Dropping the future gives up the answer; once handed in, the change may be applied all the same.
+    pub async fn apply(&self, changes: Vec<Change>) -> Result<Vec<Answer>, Refused> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let _held = self.shared.hold(changes.len());
+        let answer = self.hand_in(changes).await;
+        if answer.is_err() {
+            self.shared.mark_gap(Gap::Refused);
+        }
+        answer
+    }
+
+    async fn hand_in(&self, changes: Vec<Change>) -> Result<Vec<Answer>, Refused> {
+        let bytes = changes.first().map_or(0, |change| change.body.bytes.len());
+        let pieces = u32::try_from(bytes / PIECE + 1).unwrap_or(u32::MAX);
+        let place = Arc::clone(&self.bytes).try_acquire_many_owned(pieces).map_err(|_| Refused::Busy)?;
+        let (reply, answers) = oneshot::channel();
+        let submission = Submission { changes, reply, _place: place };
+        self.inbox.try_send(submission).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refused::Busy,
+            mpsc::error::TrySendError::Closed(_) => Refused::Stopping,
+        })?;
+        match tokio::time::timeout(self.hold, answers).await {
+            Ok(Ok(answers)) => Ok(answers),
+            Ok(Err(_closed)) => Err(Refused::Stopping),
+            Err(_elapsed) => Err(Refused::TimedOut),
+        }
     }
 
     /// Remembers that changes may have been missed; written with the next commit.
-    pub fn mark_gap(&self, _gap: Gap) {
-        let _ = &self.shared;
+    pub fn mark_gap(&self, gap: Gap) {
+        self.shared.mark_gap(gap);
     }
 
     /// Whether a change can commit now.
     pub fn health(&self) -> Health {
-        Health::Starting
+        self.shared.health()
     }
 
     /// How many requests are waiting.
     pub fn held(&self) -> usize {
-        0
+        self.shared.held()
     }
 }

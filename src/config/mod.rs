@@ -107,7 +107,8 @@ impl Default for Http {
             body_limit: 1024 * 1024,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
-            max_connections: 4096,
+            // Below the 1,024 open files that a process usually may have, with room for the database's.
+            max_connections: 900,
             admin_token: None,
         }
     }

@@ -8,6 +8,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use validator::{Validate, ValidationError};
 
+pub use crate::apply::Mode;
+
 use super::secret::{self, SecretUrl};
 use super::{duration, positive};
 
@@ -50,16 +52,6 @@ impl Pipeline {
     pub fn register(&self) -> Option<&Register> {
         self.source.webhook.as_ref()?.register.as_ref()
     }
-}
-
-/// How a change is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// The payload is a hint; the row is read afresh from the reference.
-    Refetch,
-    /// The payload is applied.
-    Apply,
 }
 
 /// The library's own read routes.

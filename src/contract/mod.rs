@@ -4,12 +4,25 @@
 //! (bytes to changes or violations). Promises: what a document asks for is executed, or named as not
 //! executed; never dropped. Must not know: HTTP, connections, the waist.
 
+mod coerce;
 pub mod column;
+mod compile;
+mod document;
+mod exact;
+mod finding;
 pub mod gate;
+pub mod import;
+mod json;
+pub mod lint;
+mod positions;
+mod schema;
 
 use std::collections::HashMap;
+use std::path::Path;
 
 pub use column::{Column, ColumnType, Identifier};
+pub use compile::ContractError;
+pub use finding::{Finding, Severity};
 
 /// What to do with a field that the contract does not name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,4 +79,20 @@ pub struct Contract {
     pub delta: jsonschema::Validator,
     /// Field name in a record to index into `columns`.
     pub by_field: HashMap<String, usize>,
+}
+
+impl Contract {
+    /// Reads and compiles a document; `table` names one of its tables where it holds several.
+    pub fn load(path: impl AsRef<Path>, table: Option<&str>) -> Result<Self, ContractError> {
+        let path = path.as_ref();
+        let origin = path.display().to_string();
+        let source = std::fs::read_to_string(path)
+            .map_err(|source| ContractError::Read { path: origin.clone(), source })?;
+        Self::parse(&source, &origin, table)
+    }
+
+    /// Compiles the text of a document; `origin` says in errors where it is from.
+    pub fn parse(source: &str, origin: &str, table: Option<&str>) -> Result<Self, ContractError> {
+        compile::Parsed::read(source, origin)?.compile(table)
+    }
 }

@@ -1,4 +1,27 @@
-//! The library's Postgres: Accord's own tables, in plain SQL near its use.
+//! The Postgres side: the library's tables as a contract sees them, and schema `accord` beside them.
+//!
+//! Promises: SQL built from names lives in `statement` alone; our own tables are plain SQL near their use.
+//! Must not know: HTTP, sources, why something is written.
 
+pub mod event_id;
+pub mod facts;
+pub mod history;
+pub mod ledger;
+pub mod pipeline;
+pub mod quarantine;
 pub mod registration;
+pub mod retention;
+pub mod session;
+pub mod statement;
+pub mod status;
 pub mod token;
+
+use sqlx::migrate::{MigrateError, Migrator};
+
+/// Brings schema `accord` up to date; safe to run from several processes at once.
+pub async fn migrate(conn: &mut sqlx::PgConnection) -> Result<(), MigrateError> {
+    let mut migrator: Migrator = sqlx::migrate!();
+    migrator.dangerous_set_table_name("accord.migration");
+    migrator.create_schema("accord");
+    migrator.run_direct(None, conn, false).await
+}

@@ -4,11 +4,11 @@
 //! webhooks, and neither overwrites the other's.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgExecutor;
 
 /// What is known about the sender of a pipeline's webhooks.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
 pub struct RegistrationState {
     /// Registered without a failure since then; none while not registered.
     pub registered_since: Option<DateTime<Utc>>,

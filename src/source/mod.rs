@@ -4,3 +4,4 @@ pub mod backoff;
 pub mod registration;
 pub mod sender;
 pub mod token;
+pub mod webhook;

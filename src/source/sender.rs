@@ -4,7 +4,7 @@
 //! before it is written. Must not know: how one registers.
 
 use std::io;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::token::Tokens;
+use super::webhook::WebhookStats;
 use crate::library::registration::{self, RegistrationState};
 
 /// How long the library may take over one of our small statements.
@@ -28,22 +29,22 @@ pub struct Sender {
     pool: PgPool,
     /// What all replicas know, as of the last exchange; the leader's registrations are in it at once.
     shared: RwLock<RegistrationState>,
-    /// The last webhook that came to this replica, in microseconds of the epoch; 0 for none.
-    last_webhook: AtomicI64,
-    /// Calls without an accepted token that came to this replica and are not written yet.
-    unauthorized: AtomicI64,
+    /// What the webhook of this replica saw.
+    seen: Arc<WebhookStats>,
+    /// How many of the calls without an accepted token are written.
+    written: AtomicU64,
 }
 
 impl Sender {
     /// The sender of this pipeline, of whom nothing is known yet.
-    pub fn new(pool: PgPool, pipeline: i16, name: impl Into<String>) -> Self {
+    pub fn new(pool: PgPool, pipeline: i16, name: impl Into<String>, seen: Arc<WebhookStats>) -> Self {
         Self {
             pipeline,
             name: name.into(),
             pool,
             shared: RwLock::default(),
-            last_webhook: AtomicI64::new(0),
-            unauthorized: AtomicI64::new(0),
+            seen,
+            written: AtomicU64::new(0),
         }
     }
 
@@ -55,19 +56,9 @@ impl Sender {
     /// What is known now.
     pub fn state(&self) -> RegistrationState {
         let mut state = self.shared.read().unwrap_or_else(PoisonError::into_inner).clone();
-        state.last_webhook_at = state.last_webhook_at.max(self.last_webhook_here());
-        state.unauthorized += self.unauthorized.load(Ordering::Relaxed);
+        state.last_webhook_at = state.last_webhook_at.max(self.seen.last_seen());
+        state.unauthorized += self.unwritten().cast_signed();
         state
-    }
-
-    /// A webhook came in now.
-    pub fn saw_webhook(&self) {
-        self.last_webhook.fetch_max(Utc::now().timestamp_micros(), Ordering::Relaxed);
-    }
-
-    /// A call came without an accepted token.
-    pub fn saw_unauthorized(&self) {
-        self.unauthorized.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Exchanges with the other replicas until `stop`: reads their tokens and state, writes what was seen here.
@@ -133,25 +124,27 @@ impl Sender {
     }
 
     async fn write_seen(&self) -> Result<(), sqlx::Error> {
-        let unauthorized = self.unauthorized.swap(0, Ordering::Relaxed);
-        let last_webhook_at = self.last_webhook_here();
+        let unauthorized = self.unwritten();
+        let last_webhook_at = self.seen.last_seen();
         let known = self.shared.read().unwrap_or_else(PoisonError::into_inner).last_webhook_at;
         if unauthorized == 0 && last_webhook_at <= known {
             return Ok(());
         }
-        let written =
-            patiently(registration::add_seen(&self.pool, self.pipeline, last_webhook_at, unauthorized)).await;
-        if written.is_err() {
-            self.unauthorized.fetch_add(unauthorized, Ordering::Relaxed);
+        let written = patiently(registration::add_seen(
+            &self.pool,
+            self.pipeline,
+            last_webhook_at,
+            unauthorized.cast_signed(),
+        ))
+        .await;
+        if written.is_ok() {
+            self.written.fetch_add(unauthorized, Ordering::Relaxed);
         }
         written
     }
 
-    fn last_webhook_here(&self) -> Option<DateTime<Utc>> {
-        match self.last_webhook.load(Ordering::Relaxed) {
-            0 => None,
-            micros => DateTime::from_timestamp_micros(micros),
-        }
+    fn unwritten(&self) -> u64 {
+        self.seen.unauthorized() - self.written.load(Ordering::Relaxed)
     }
 }
 

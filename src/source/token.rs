@@ -1,6 +1,6 @@
 //! The secret at the end of a webhook's URL, shared by all replicas.
 //!
-//! Promises: unguessable; compared in constant time; shown nowhere. A new token is registered with the sender
+//! Promises: unguessable; shown nowhere. A new token is registered with the sender
 //! only once every replica has had time to learn it, for a call that a replica turns away is lost.
 
 use std::fmt;
@@ -11,18 +11,19 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
-use subtle::{Choice, ConstantTimeEq};
 
+use super::webhook::Accepted;
 use crate::library::token::{self, StoredToken};
 
-/// The tokens that a pipeline's webhook accepts.
+/// The tokens of a pipeline's webhook: keeps the set that is accepted, and knows which one to tell.
 #[derive(Debug)]
 pub struct Tokens {
     pipeline: i16,
     pool: PgPool,
     /// How long a new token is known to all replicas before a sender is told of it.
     settling: Duration,
-    known: RwLock<Known>,
+    accepted: Accepted,
+    current: RwLock<Token>,
 }
 
 #[derive(Debug)]
@@ -63,31 +64,27 @@ impl Tokens {
             stored = token::accepted(&pool, pipeline, settling).await?;
         }
         let known = Known::from_stored(stored).ok_or(sqlx::Error::RowNotFound)?;
-        Ok(Self { pipeline, pool, settling, known: RwLock::new(known) })
+        let accepted = Accepted::default();
+        accepted.replace(known.accepted);
+        Ok(Self { pipeline, pool, settling, accepted, current: RwLock::new(known.current) })
     }
 
-    /// Whether a caller who shows this may come in. Takes as long whichever token it resembles.
-    pub fn accepts(&self, candidate: &str) -> bool {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known
-            .accepted
-            .iter()
-            .fold(Choice::from(0), |found, token| {
-                found | token.expose_secret().as_bytes().ct_eq(candidate.as_bytes())
-            })
-            .into()
+    /// The set that the webhook lets in; it follows every reload.
+    pub fn accepted(&self) -> &Accepted {
+        &self.accepted
     }
 
     /// The token to tell the sender: the newest one that every replica accepts.
     pub fn current(&self) -> Token {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).current.clone()
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Learns what other replicas made or retired. What is known stays in force when the library is away.
     pub async fn reload(&self) -> Result<(), sqlx::Error> {
         let stored = token::accepted(&self.pool, self.pipeline, self.settling).await?;
         if let Some(known) = Known::from_stored(stored) {
-            *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+            self.accepted.replace(known.accepted);
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) = known.current;
         }
         Ok(())
     }

@@ -73,18 +73,32 @@ async fn a_refusing_proxy_cuts_and_refuses_until_it_recovers() {
     assert_eq!(ping(&mut options.connect().await.unwrap()).await.unwrap(), 1);
 }
 
+/// How many rows `written` holds.
+async fn written(database: &TestDatabase) -> i64 {
+    let count = "select count(*) from written";
+    sqlx::query_scalar(count).fetch_one(&database.pool).await.unwrap()
+}
+
+/// One message of the simple protocol, with no reply to wait for in between.
+async fn write(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("insert into written default values").execute(connection).await.map(drop)
+}
+
 #[tokio::test]
 async fn a_holding_proxy_delays_and_loses_nothing() {
     let database = database().await;
+    sqlx::query("create table written ()").execute(&database.pool).await.unwrap();
     let (proxy, options) = through_proxy(&database).await;
     let mut connection = options.connect().await.unwrap();
 
     proxy.set(Fault::Hold).await;
-    let mut held = Box::pin(ping(&mut connection));
+    let mut held = Box::pin(write(&mut connection));
     assert!(timeout(WHILE, &mut held).await.is_err());
+    assert_eq!(written(&database).await, 0);
 
     proxy.set(Fault::None).await;
-    assert_eq!(held.await.unwrap(), 1);
+    held.await.unwrap();
+    assert_eq!(written(&database).await, 1);
 }
 
 #[tokio::test]
@@ -95,17 +109,15 @@ async fn a_reply_can_be_lost_after_the_write_was_done() {
     let mut connection = options.connect().await.unwrap();
 
     proxy.set(Fault::HoldReplies).await;
-    // The simple protocol: one message, no reply to wait for in between.
-    let mut write = Box::pin(sqlx::raw_sql("insert into written default values").execute(&mut connection));
+    let mut unanswered = Box::pin(write(&mut connection));
     eventually(SOON, "the row is written", async || {
-        assert!((&mut write).now_or_never().is_none(), "the reply came through");
-        let rows =
-            sqlx::query_scalar::<_, i64>("select count(*) from written").fetch_one(&database.pool).await;
-        if matches!(rows, Ok(1)) { Ok(()) } else { Err(rows) }
+        assert!((&mut unanswered).now_or_never().is_none(), "the reply came through");
+        let rows = written(&database).await;
+        if rows == 1 { Ok(()) } else { Err(rows) }
     })
     .await;
     proxy.cut();
-    assert!(write.await.is_err());
+    assert!(unanswered.await.is_err());
 }
 
 #[tokio::test]

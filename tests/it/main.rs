@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
 
+mod contract_import;
 mod embedded_postgres;
 mod harness;
 mod harness_itself;
 mod leader;
 mod registration;
 mod sender;
+mod waist;

@@ -128,7 +128,7 @@ impl Accord {
         let pipeline = pipeline(&database).await;
         let cms_port = free_port();
         let tokens = Arc::new(Tokens::load(database.pool.clone(), pipeline, KEEP_ALIVE).await.unwrap());
-        let sender = Arc::new(Sender::new(database.pool.clone(), pipeline, "fragrances"));
+        let sender = Arc::new(Sender::new(database.pool.clone(), pipeline, "fragrances", Arc::default()));
         let recorder = Arc::<Recorder>::default();
         let mut config = register_at(cms_port);
         configure(&mut config);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use accord::library::registration as stored;
 use accord::source::sender::Sender;
 use accord::source::token::Tokens;
+use accord::source::webhook::WebhookStats;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::database;
@@ -29,8 +30,12 @@ async fn replicas_that_start_together_make_one_token() {
     }
 
     let token = replicas[0].current().expose().to_owned();
-    assert!(replicas.iter().all(|replica| replica.current().expose() == token && replica.accepts(&token)));
-    assert!(!replicas[0].accepts("") && !replicas[0].accepts(&token[1..]));
+    assert!(
+        replicas
+            .iter()
+            .all(|replica| replica.current().expose() == token && replica.accepted().accepts(&token))
+    );
+    assert!(!replicas[0].accepted().accepts("") && !replicas[0].accepted().accepts(&token[1..]));
     let kept: Vec<String> =
         sqlx::query_scalar("select token from accord.webhook_token").fetch_all(&database.pool).await.unwrap();
     assert_eq!(kept, [token]);
@@ -49,11 +54,11 @@ async fn a_rotated_token_is_told_when_all_know_it_and_the_old_one_still_gets_in(
         .fetch_one(&database.pool)
         .await
         .unwrap();
-    assert!(here.accepts(&old) && here.accepts(&new));
+    assert!(here.accepted().accepts(&old) && here.accepted().accepts(&new));
     assert_eq!(here.current().expose(), old, "the other replica does not know the new one yet");
-    assert!(!there.accepts(&new));
+    assert!(!there.accepted().accepts(&new));
     there.reload().await.unwrap();
-    assert!(there.accepts(&old) && there.accepts(&new));
+    assert!(there.accepted().accepts(&old) && there.accepted().accepts(&new));
 
     sqlx::query("update accord.webhook_token set created_at = created_at - interval '1 hour'")
         .execute(&database.pool)
@@ -61,15 +66,15 @@ async fn a_rotated_token_is_told_when_all_know_it_and_the_old_one_still_gets_in(
         .unwrap();
     here.reload().await.unwrap();
     assert_eq!(here.current().expose(), new);
-    assert!(here.accepts(&old));
+    assert!(here.accepted().accepts(&old));
 
     sqlx::query("update accord.webhook_token set retired_at = retired_at - interval '8 days'")
         .execute(&database.pool)
         .await
         .unwrap();
     here.reload().await.unwrap();
-    assert!(!here.accepts(&old), "a retired token expires");
-    assert!(here.accepts(&new));
+    assert!(!here.accepted().accepts(&old), "a retired token expires");
+    assert!(here.accepted().accepts(&new));
 }
 
 #[tokio::test]
@@ -80,20 +85,23 @@ async fn tokens_stay_in_force_while_the_library_is_away() {
     let token = tokens.current().expose().to_owned();
     database.pool.close().await;
     assert!(tokens.reload().await.is_err());
-    assert!(tokens.accepts(&token));
+    assert!(tokens.accepted().accepts(&token));
 }
 
 #[tokio::test]
 async fn what_each_replica_saw_adds_up() {
     let database = database().await;
     let pipeline = pipeline(&database).await;
-    let replica = || Arc::new(Sender::new(database.pool.clone(), pipeline, "fragrances"));
-    let (here, there) = (replica(), replica());
+    let replica = || {
+        let seen: Arc<WebhookStats> = Arc::default();
+        (Arc::new(Sender::new(database.pool.clone(), pipeline, "fragrances", Arc::clone(&seen))), seen)
+    };
+    let ((here, seen_by_us), (there, seen_by_them)) = (replica(), replica());
     for _ in 0..3 {
-        here.saw_unauthorized();
+        seen_by_us.count_unauthorized();
     }
-    there.saw_unauthorized();
-    there.saw_webhook();
+    seen_by_them.count_unauthorized();
+    seen_by_them.saw(chrono::Utc::now());
     assert_eq!(here.state().unauthorized, 3, "known here before it is shared");
 
     let stopped = CancellationToken::new();

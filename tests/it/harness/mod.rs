@@ -6,11 +6,13 @@ mod database;
 mod eventually;
 mod process;
 mod proxy;
+mod waist;
 
 pub(crate) use self::database::{TestDatabase, database, private_postgres};
 pub(crate) use self::eventually::eventually;
 pub(crate) use self::process::{Accord, Process};
 pub(crate) use self::proxy::{Fault, TcpProxy};
+pub(crate) use self::waist::{ITEM, ITEM_TABLE, Waist, Wish, deletion};
 
 /// A port of 127.0.0.1 that nothing listens on.
 pub(crate) fn free_port() -> u16 {

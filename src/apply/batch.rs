@@ -1,0 +1,255 @@
+//! One batch, one transaction: row, ledger, quarantine and dedup key commit together or not at all.
+//!
+//! Promises: takes the pipeline's lock before anything is read; hands out positions without gaps. Must not
+//! know: connections' life, retries, who waits.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::apply::fold::{Line, Verdict};
+use crate::apply::reference::{Fresh, Reference};
+use crate::apply::slice::{self, Care, Table, Trouble};
+use crate::apply::{Gap, Mode};
+use crate::change::{Answer, Change, Intent, Key, Outcome};
+use crate::library::facts::Strictness;
+use crate::library::pipeline::{self, Ids};
+use crate::library::{event_id, ledger, quarantine};
+
+/// What a batch is applied with.
+pub(super) struct Setting<'a> {
+    pub(super) ids: Ids,
+    pub(super) table: Table<'a>,
+    pub(super) mode: Mode,
+    pub(super) care: Care,
+    pub(super) gaps: &'a [Gap],
+}
+
+/// A batch that is written and waits for its commit.
+pub(super) struct Written {
+    pub(super) answers: Vec<Answer>,
+    /// The first position it took, and the instant it bears: by these its commit can be looked up.
+    pub(super) mark: Option<(i64, DateTime<Utc>)>,
+    /// The reference was asked and did not answer.
+    pub(super) unverified: bool,
+}
+
+/// Begins a transaction and does everything but the commit.
+pub(super) async fn write(
+    conn: &mut PgConnection,
+    setting: &Setting<'_>,
+    reference: Option<&mut Reference>,
+    batch: &[&Change],
+) -> Result<Written, Trouble> {
+    sqlx::raw_sql("begin").execute(&mut *conn).await?;
+    if setting.table.strictness == Strictness::Single {
+        // A check that waits for the commit would blame the batch; alone, each change is judged at once.
+        sqlx::raw_sql("set constraints all immediate").execute(&mut *conn).await?;
+    }
+    let fence = pipeline::lock(&mut *conn, setting.ids.pipeline, setting.table.sql.target()).await?;
+    let repeats = Repeats::find(conn, setting.ids.pipeline, batch).await?;
+    let new: Vec<&Change> = repeats.first_seen.iter().map(|&i| batch[i]).collect();
+    let (fresh, unverified) = consult(conn, setting, reference, &new).await?;
+    let lines = slice::settle(conn, setting.table, &fresh, &new, setting.care).await?;
+    let outcomes = record(conn, setting, fence, &new, lines).await?;
+
+    let mut gaps: Vec<&str> = setting.gaps.iter().map(|gap| gap.as_str()).collect();
+    if unverified {
+        gaps.push(Gap::Reference.as_str());
+    }
+    let last = fence.position + i64::try_from(new.len()).unwrap_or(0);
+    if last > fence.position || !gaps.is_empty() {
+        pipeline::advance(&mut *conn, setting.ids.pipeline, last, &gaps).await?;
+    }
+    Ok(Written {
+        answers: repeats.answers(&outcomes),
+        mark: (!new.is_empty()).then_some((fence.position + 1, fence.at)),
+        unverified,
+    })
+}
+
+/// Where the answer to a change comes from.
+enum Source {
+    /// The n-th of the changes that are new.
+    New(usize),
+    /// The same event earlier in this batch: the n-th new change.
+    Twin(usize),
+    /// An earlier batch.
+    Remembered(Outcome),
+}
+
+/// Which changes of a batch are new, and what answers the others.
+struct Repeats {
+    sources: Vec<Source>,
+    first_seen: Vec<usize>,
+}
+
+impl Repeats {
+    async fn find(conn: &mut PgConnection, pipeline: i16, batch: &[&Change]) -> Result<Self, sqlx::Error> {
+        let ids: Vec<&str> = batch.iter().filter_map(|change| change.event_id.as_deref()).collect();
+        let mut remembered = match ids.as_slice() {
+            [] => HashMap::new(),
+            ids => event_id::seen(conn, pipeline, ids).await?,
+        };
+        let mut in_batch: HashMap<&str, usize> = HashMap::with_capacity(ids.len());
+        let mut first_seen = Vec::with_capacity(batch.len());
+        let mut sources = Vec::with_capacity(batch.len());
+        for (i, change) in batch.iter().enumerate() {
+            let source = match change.event_id.as_deref() {
+                Some(id) if remembered.contains_key(id) => remembered
+                    .get_mut(id)
+                    .map_or(Source::New(first_seen.len()), |o| Source::Remembered(o.clone())),
+                Some(id) => match in_batch.insert(id, first_seen.len()) {
+                    Some(twin) => {
+                        in_batch.insert(id, twin);
+                        Source::Twin(twin)
+                    }
+                    None => Source::New(first_seen.len()),
+                },
+                None => Source::New(first_seen.len()),
+            };
+            if matches!(source, Source::New(_)) {
+                first_seen.push(i);
+            }
+            sources.push(source);
+        }
+        Ok(Self { sources, first_seen })
+    }
+
+    fn answers(self, outcomes: &[Outcome]) -> Vec<Answer> {
+        let sources = self.sources.into_iter().map(|source| match source {
+            Source::New(n) => Answer { outcome: outcomes[n].clone(), duplicate: false },
+            Source::Twin(n) => Answer { outcome: outcomes[n].clone(), duplicate: true },
+            Source::Remembered(outcome) => Answer { outcome, duplicate: true },
+        });
+        sources.collect()
+    }
+}
+
+/// Asks the reference about the keys for which it has the say. The second part of the answer is true when
+/// it should have been asked and did not answer.
+async fn consult(
+    conn: &mut PgConnection,
+    setting: &Setting<'_>,
+    reference: Option<&mut Reference>,
+    changes: &[&Change],
+) -> Result<(Fresh, bool), sqlx::Error> {
+    let Some(reference) = reference else { return Ok((Fresh::default(), false)) };
+    let keys = match setting.mode {
+        Mode::Refetch => distinct_keys(changes, |_| true),
+        Mode::Apply => missing_parents_of_deltas(conn, setting, changes).await?,
+    };
+    if keys.is_empty() {
+        return Ok((Fresh::default(), false));
+    }
+    Ok(match reference.read(&keys).await {
+        Some(fresh) => (fresh, false),
+        None => (Fresh::default(), true),
+    })
+}
+
+/// Keys of deltas that cannot become rows by themselves, and have none yet.
+async fn missing_parents_of_deltas<'a>(
+    conn: &mut PgConnection,
+    setting: &Setting<'_>,
+    changes: &[&'a Change],
+) -> Result<Vec<&'a Key>, sqlx::Error> {
+    let contract = setting.table.contract;
+    let complete = contract.columns.len() - contract.key.len();
+    let mut keys = distinct_keys(
+        changes,
+        |intent| matches!(intent, Intent::Upsert { fields, .. } if fields.len() < complete),
+    );
+    if keys.is_empty() {
+        return Ok(keys);
+    }
+    let mut present = vec![false; keys.len()];
+    for row in setting.table.sql.read(&keys, true).fetch_all(conn).await? {
+        let (index, _) = setting.table.sql.decode(&row)?;
+        present[index] = true;
+    }
+    let mut present = present.into_iter();
+    keys.retain(|_| !present.next().unwrap_or(false));
+    Ok(keys)
+}
+
+fn distinct_keys<'a>(changes: &[&'a Change], wanted: impl Fn(&Intent) -> bool) -> Vec<&'a Key> {
+    let mut seen = std::collections::HashSet::with_capacity(changes.len());
+    changes
+        .iter()
+        .filter(|change| !matches!(change.intent, Intent::Refused { .. }) && wanted(&change.intent))
+        .filter_map(|change| change.intent.key())
+        .filter(|key| seen.insert(*key))
+        .collect()
+}
+
+/// Writes ledger, quarantine and event ids; turns lines into outcomes.
+async fn record(
+    conn: &mut PgConnection,
+    setting: &Setting<'_>,
+    fence: pipeline::Fence,
+    changes: &[&Change],
+    lines: Vec<Line>,
+) -> Result<Vec<Outcome>, sqlx::Error> {
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let first = fence.position + 1;
+    let ids = quarantine_lines(conn, setting.ids, fence, changes, &lines).await?;
+    let mut entries = Vec::with_capacity(lines.len());
+    let mut outcomes = Vec::with_capacity(lines.len());
+    let mut ids = ids.into_iter();
+    for ((change, line), position) in changes.iter().zip(lines).zip(first..) {
+        let outcome = match line.verdict {
+            Verdict::Applied { changed } => Outcome::Applied { position, changed },
+            Verdict::Unchanged => Outcome::Unchanged { position },
+            Verdict::Stale => Outcome::Stale { position },
+            Verdict::Quarantined { violations, .. } => {
+                Outcome::Quarantined { position, id: ids.next().unwrap_or_default(), violations }
+            }
+        };
+        entries.push(ledger::Entry {
+            key: change.intent.key().map(|key| &**key.text()),
+            op: line.op,
+            outcome: outcome.as_str(),
+            origin: change.origin.as_str(),
+            changes: line.changes,
+            event_id: change.event_id.as_deref(),
+            quarantine: if let Outcome::Quarantined { id, .. } = outcome { Some(id) } else { None },
+        });
+        outcomes.push(outcome);
+    }
+    ledger::append(&mut *conn, setting.ids, first, fence.at, &entries).await?;
+    let events: Vec<(&str, &Outcome)> =
+        changes.iter().zip(&outcomes).filter_map(|(c, o)| c.event_id.as_deref().map(|id| (id, o))).collect();
+    if !events.is_empty() {
+        event_id::remember(&mut *conn, setting.ids.pipeline, fence.at, &events).await?;
+    }
+    Ok(outcomes)
+}
+
+async fn quarantine_lines(
+    conn: &mut PgConnection,
+    ids: Ids,
+    fence: pipeline::Fence,
+    changes: &[&Change],
+    lines: &[Line],
+) -> Result<Vec<i64>, sqlx::Error> {
+    let mut entries = Vec::new();
+    for ((change, line), position) in changes.iter().zip(lines).zip(fence.position + 1..) {
+        if let Verdict::Quarantined { violations, row } = &line.verdict {
+            entries.push(quarantine::Entry {
+                position,
+                key: change.intent.key().map(|key| &**key.text()),
+                violations,
+                origin: change.origin.as_str(),
+                event_id: change.event_id.as_deref(),
+                body: &change.body,
+                pointer: &change.pointer,
+                row: row.clone(),
+            });
+        }
+    }
+    if entries.is_empty() { Ok(Vec::new()) } else { quarantine::keep(conn, ids, fence.at, &entries).await }
+}

@@ -1,0 +1,104 @@
+//! The reference: the source's own database, read afresh under the lock.
+//!
+//! Promises: one batched read with a short timeout; a reference that does not answer is left alone for a
+//! while, and never holds up the waist. Must not know: what is done with the rows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::PgConnection;
+use sqlx::postgres::PgConnectOptions;
+
+use crate::change::{Key, Violation};
+use crate::contract::Identifier;
+use crate::contract::gate::Gate;
+use crate::library::session;
+use crate::library::statement::{Row, TableSql};
+
+/// How long a silent reference is left alone: each try costs everybody its timeout.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// Where the reference is, and how to read it.
+#[derive(Clone, Debug)]
+pub struct ReferenceSettings {
+    /// How to connect.
+    pub connect: PgConnectOptions,
+    /// Its schema; `None` for the search path.
+    pub schema: Option<Identifier>,
+    /// Its table.
+    pub table: Identifier,
+    /// How long one read may take.
+    pub timeout: Duration,
+}
+
+/// What the reference says of some keys; a key that is not in here was not asked for.
+#[derive(Debug, Default)]
+pub(super) struct Fresh(HashMap<Key, Result<Option<Row>, Vec<Violation>>>);
+
+impl Fresh {
+    /// The key's row, its absence, or why the row breaks the contract.
+    pub(super) fn row(&self, key: &Key) -> Option<&Result<Option<Row>, Vec<Violation>>> {
+        if self.0.is_empty() { None } else { self.0.get(key) }
+    }
+}
+
+/// A reader of the reference.
+pub(super) struct Reference {
+    settings: ReferenceSettings,
+    sql: TableSql,
+    gate: Gate,
+    connection: Option<PgConnection>,
+    silent_since: Option<Instant>,
+}
+
+impl Reference {
+    pub(super) fn new(settings: ReferenceSettings, gate: Gate) -> Self {
+        let sql = TableSql::for_table(gate.contract(), settings.schema.as_ref(), &settings.table);
+        Self { settings, sql, gate, connection: None, silent_since: None }
+    }
+
+    /// Reads the rows of these keys; `None` when the reference does not answer.
+    pub(super) async fn read(&mut self, keys: &[&Key]) -> Option<Fresh> {
+        if self.silent_since.is_some_and(|since| since.elapsed() < PAUSE) {
+            return None;
+        }
+        let reading = tokio::time::timeout(self.settings.timeout, self.try_read(keys));
+        let error: Arc<dyn std::error::Error> = match reading.await {
+            Ok(Ok(fresh)) => {
+                if self.silent_since.take().is_some() {
+                    tracing::info!("the reference answers again");
+                }
+                return Some(fresh);
+            }
+            Ok(Err(error)) => Arc::new(error),
+            Err(elapsed) => Arc::new(elapsed),
+        };
+        self.connection = None;
+        if self.silent_since.replace(Instant::now()).is_none() {
+            tracing::warn!(%error, "the reference does not answer: payloads are applied as they come, and a gap is marked");
+        }
+        None
+    }
+
+    async fn try_read(&mut self, keys: &[&Key]) -> Result<Fresh, sqlx::Error> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => {
+                none.insert(session::connect_reader(&self.settings.connect, self.settings.timeout).await?)
+            }
+        };
+        let rows = self.sql.read(keys, false).fetch_all(connection).await?;
+        let mut fresh: HashMap<Key, _> = keys.iter().map(|&key| (key.clone(), Ok(None))).collect();
+        for row in &rows {
+            let (index, row) = self.sql.decode(row)?;
+            let Some(&key) = keys.get(index) else { continue };
+            let judged = match self.gate.judge_full(&row) {
+                Ok(()) => Ok(Some(row)),
+                Err(violations) => Err(violations),
+            };
+            fresh.insert(key.clone(), judged);
+        }
+        Ok(Fresh(fresh))
+    }
+}

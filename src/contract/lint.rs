@@ -1,0 +1,285 @@
+//! What Accord makes of a document, before anything depends on it.
+//!
+//! Promises: whatever the document asks for and Accord does not do is named, with its place. Words that only
+//! tell a reader something (names, tags, team, price, …) ask for nothing. Must not know: how findings are shown.
+
+use serde::Serialize;
+use serde_saphyr::UserMessageFormatter;
+
+use super::compile::{self, ContractError, Parsed};
+use super::document::{LogicalType, Object, Property, Quality, QualityKind, Relationship};
+use super::finding::{Finding, Findings, Severity};
+use super::{Contract, schema};
+
+/// Everything there is to say about one document.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Where the document is from.
+    pub origin: String,
+    /// The findings, in the order of the document.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether the document cannot be used as it is.
+    pub fn has_errors(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+    }
+
+    /// How many findings matter that much.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+}
+
+/// Reads a document, compiles each of its tables, and says what will not happen.
+pub fn lint(source: &str, origin: &str) -> Report {
+    let findings = match Parsed::read(source, origin) {
+        Ok(parsed) => judge(&parsed),
+        Err(error) => vec![unreadable(&error)],
+    };
+    Report { origin: origin.to_owned(), findings }
+}
+
+/// The one finding on a text that is no document.
+fn unreadable(error: &ContractError) -> Finding {
+    let (line, column, rule, path) = match error {
+        ContractError::Syntax { line, column, .. } => (*line, *column, "syntax", ""),
+        ContractError::Version { line, column, .. } => (*line, *column, "version", "/apiVersion"),
+        _ => (1, 1, "syntax", ""),
+    };
+    // The finding has the place already; the sentence need not repeat it.
+    let text = match error {
+        ContractError::Syntax { source, .. } => source.render_with_formatter(&UserMessageFormatter),
+        other => other.to_string(),
+    };
+    let text = text.trim_end_matches(&format!(" at line {line}, column {column}"));
+    let message = text.split_once(&format!(":{line}:{column}: ")).map_or(text, |(_, message)| message);
+    let (path, message) = (path.to_owned(), message.to_owned());
+    Finding { severity: Severity::Error, rule, path, line, column, message }
+}
+
+fn judge(parsed: &Parsed<'_>) -> Vec<Finding> {
+    let mut findings = Findings::on(&parsed.tree);
+    if parsed.document.schema.is_empty() {
+        compile::no_table(&mut findings);
+    }
+    about(parsed, &mut findings);
+    for (index, object) in parsed.document.schema.iter().enumerate() {
+        let contract = compile::compile(parsed, index, &mut findings);
+        let path = format!("/schema/{index}");
+        table(object, &path, &mut findings);
+        if let Some(contract) = contract {
+            examples(object, &contract, &path, &mut findings);
+        }
+    }
+    findings.into_sorted()
+}
+
+/// What the document says beside its tables.
+fn about(parsed: &Parsed<'_>, findings: &mut Findings<'_>) {
+    let document = &parsed.document;
+    if document.status.is_none() && !document.api_version.starts_with("v3.2.") {
+        findings.warning("", "standard", "the standard asks for a `status`, such as draft or active");
+    }
+    if !document.roles.is_empty() {
+        findings.info("/roles", "information", "roles grant nothing: the database's own grants count");
+    }
+    for (index, sla) in document.sla_properties.iter().enumerate() {
+        let message = format!("the service level `{}` is not measured", sla.property);
+        findings.warning(&format!("/slaProperties/{index}"), "not_executed", message);
+    }
+    for (index, server) in document.servers.iter().enumerate() {
+        let path = format!("/servers/{index}");
+        findings.info(
+            &path,
+            "information",
+            "servers are not connected to: accord.toml says where the library is",
+        );
+        let unqualified = document
+            .schema
+            .iter()
+            .find(|object| object.physical_name.as_deref().is_none_or(|name| !name.contains('.')));
+        if let (Some(schema), Some(object)) =
+            (server.schema.as_deref().filter(|s| *s != "public"), unqualified)
+        {
+            let table = object.physical_name.as_ref().unwrap_or(&object.name);
+            let message = format!(
+                "schema `{schema}` is not used: write physicalName `{schema}.{table}` if table `{table}` is there"
+            );
+            findings.warning(&format!("{path}/schema"), "not_executed", message);
+        }
+    }
+    lookalikes(findings);
+}
+
+/// Custom properties that seem to be meant for us, but are not spelled so.
+fn lookalikes(findings: &mut Findings<'_>) {
+    findings.tree().walk("", &mut |path, node| {
+        let is_property = path.ends_with("/property") && path.contains("/customProperties/");
+        let name = node
+            .text()
+            .filter(|text| text.to_ascii_lowercase().starts_with("accord") && !text.starts_with("accord."));
+        if let Some(name) = name.filter(|_| is_property) {
+            let message =
+                format!("`{name}` is left to other tools: Accord's own properties begin with `accord.`");
+            findings.warning(path, "setting", message);
+        }
+    });
+}
+
+fn table(object: &Object, path: &str, findings: &mut Findings<'_>) {
+    if let Some(kind) = object.physical_type.as_deref().filter(|kind| !kind.eq_ignore_ascii_case("table")) {
+        let message = format!("physicalType `{kind}` is not looked at: Accord writes to it as to a table");
+        findings.warning(&format!("{path}/physicalType"), "not_executed", message);
+    }
+    relationships(&object.relationships, path, findings);
+    rules(&object.quality, path, findings);
+    for (index, property) in object.properties.iter().enumerate() {
+        column(property, &format!("{path}/properties/{index}"), findings);
+    }
+}
+
+fn column(property: &Property, path: &str, findings: &mut Findings<'_>) {
+    if property.unique && !property.primary_key {
+        let message = "uniqueness is the database's to enforce, by a unique constraint: the gate sees one record at a time";
+        findings.info(&format!("{path}/unique"), "unique", message);
+    }
+    if property.partitioned {
+        let message = "partitioning is the table's own affair: Accord neither creates nor checks it";
+        findings.info(&format!("{path}/partitioned"), "information", message);
+    }
+    if let Some(name) = &property.encrypted_name {
+        let message =
+            format!("nothing is encrypted: values are written to the column as they come, not to `{name}`");
+        findings.warning(&format!("{path}/encryptedName"), "not_executed", message);
+    }
+    part(property, path, findings);
+    for (nested, path) in nested(property, path) {
+        within(nested, &path, findings);
+    }
+}
+
+/// A part of a structured value, and its parts.
+fn within(property: &Property, path: &str, findings: &mut Findings<'_>) {
+    if let Some(name) = property.physical_name.as_ref().filter(|name| Some(*name) != property.name.as_ref()) {
+        let message = format!("values keep their field names within JSON: `{name}` is not used");
+        findings.warning(&format!("{path}/physicalName"), "not_executed", message);
+    }
+    part(property, path, findings);
+    for (nested, path) in nested(property, path) {
+        within(nested, &path, findings);
+    }
+}
+
+/// What is said alike of a column and of a part of one.
+fn part(property: &Property, path: &str, findings: &mut Findings<'_>) {
+    let transforms = [
+        ("transformLogic", property.transform_logic.is_some()),
+        ("transformSourceObjects", !property.transform_source_objects.is_empty()),
+    ];
+    for (word, _) in transforms.into_iter().filter(|(_, is_said)| *is_said) {
+        let message = format!("{word} tells where values come from: Accord does not run it");
+        findings.info(&format!("{path}/{word}"), "information", message);
+    }
+    let pattern = property.logical_type_options.pattern.as_deref();
+    if pattern.is_some_and(|pattern| !pattern.starts_with('^') || !pattern.ends_with('$')) {
+        let message =
+            "the pattern may match anywhere in the text: begin it with ^ and end it with $ to mean all of it";
+        findings.info(&format!("{path}/logicalTypeOptions/pattern"), "pattern", message);
+    }
+    relationships(&property.relationships, path, findings);
+    rules(&property.quality, path, findings);
+}
+
+fn nested<'a>(property: &'a Property, path: &str) -> Vec<(&'a Property, String)> {
+    let mut parts: Vec<(&Property, String)> = Vec::new();
+    for (index, nested) in property.properties.iter().enumerate() {
+        parts.push((nested, format!("{path}/properties/{index}")));
+    }
+    parts.extend(property.items.as_deref().map(|items| (items, format!("{path}/items"))));
+    if let Some(map) = &property.map {
+        parts.push((&map.key, format!("{path}/map/key")));
+        parts.push((&map.value, format!("{path}/map/value")));
+    }
+    parts
+}
+
+fn relationships(relationships: &[Relationship], path: &str, findings: &mut Findings<'_>) {
+    for index in 0..relationships.len() {
+        let message = "relationships are not checked at the gate: a foreign key of the database is, and what breaks it goes to quarantine";
+        findings.warning(&format!("{path}/relationships/{index}"), "not_executed", message);
+    }
+}
+
+fn rules(rules: &[Quality], path: &str, findings: &mut Findings<'_>) {
+    for (index, rule) in rules.iter().enumerate() {
+        quality(rule, &format!("{path}/quality/{index}"), findings);
+    }
+}
+
+fn quality(rule: &Quality, path: &str, findings: &mut Findings<'_>) {
+    let name = [&rule.name, &rule.id, &rule.metric, &rule.rule]
+        .into_iter()
+        .flatten()
+        .next()
+        .map_or_else(|| "unnamed".to_owned(), |name| format!("`{name}`"));
+    match rule.kind {
+        QualityKind::Text => {
+            let message = format!("rule {name} is for people to read: nothing evaluates it");
+            findings.info(path, "information", message);
+        }
+        QualityKind::Library => {
+            let Some(metric) = rule.metric.as_ref().or(rule.rule.as_ref()) else {
+                return findings.error(path, "quality", format!("rule {name} needs a `metric`, or a `type`"));
+            };
+            let message = format!(
+                "rule {name} ({metric}) looks at the whole table, which this version does not: the gate judges one record at a time"
+            );
+            findings.warning(path, "not_executed", message);
+        }
+        QualityKind::Sql => {
+            let message =
+                format!("rule {name} is not executed by this version: its SQL looks at the whole table");
+            findings.warning(path, "not_executed", message);
+        }
+        QualityKind::Custom => {
+            let engine = rule.engine.as_deref().unwrap_or("another tool");
+            let message = format!("rule {name} is not executed: it belongs to {engine}");
+            findings.warning(path, "not_executed", message);
+        }
+    }
+    for (word, bounds) in
+        [("mustBeBetween", &rule.must_be_between), ("mustNotBeBetween", &rule.must_not_be_between)]
+    {
+        if let Some([least, most]) = bounds {
+            let message = format!(
+                "the standard leaves {least} and {most} themselves out, its best-known tool takes them in, and so do we: say which with mustBeGreaterThan/mustBeGreaterOrEqualTo and mustBeLessThan/mustBeLessOrEqualTo"
+            );
+            findings.warning(&format!("{path}/{word}"), "must_be_between", message);
+        }
+    }
+}
+
+/// Examples that the contract itself would refuse.
+fn examples(object: &Object, contract: &Contract, path: &str, findings: &mut Findings<'_>) {
+    for (index, property) in object.properties.iter().enumerate() {
+        // An example of a structured value is usually written as text.
+        let is_plain = !matches!(
+            property.logical_type,
+            None | Some(LogicalType::Object | LogicalType::Array | LogicalType::Map)
+        );
+        let field = property.name.as_deref().filter(|_| is_plain).unwrap_or_default();
+        let Some(schema) = contract.full_schema["properties"].get(field) else { continue };
+        let Ok(validator) = schema::compile(schema) else { continue };
+        for (number, example) in property.examples.iter().enumerate() {
+            if let Err(error) = validator.validate(example) {
+                let path = format!("{path}/properties/{index}/examples/{number}");
+                findings.warning(&path, "example", format!("the contract refuses its own example: {error}"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

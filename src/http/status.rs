@@ -1,0 +1,201 @@
+//! How the pipelines are: `/api/v1/pipelines` and the shapes that it speaks in.
+//!
+//! Promises: the shapes are one public contract for the API, the command line and the console. Must not
+//! know: who may ask.
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::error::{Kind, Problem};
+use super::{HttpPipeline, json};
+use crate::apply::Health;
+use crate::library::pipeline::GapRecord;
+use crate::library::registration::RegistrationState;
+
+/// What the keepers of a pipeline's gap and registration let be known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PipelineStatus {
+    /// Changes may have been missed.
+    pub gap: Option<GapRecord>,
+    /// How it stands with the sender; none for a pipeline that does not register.
+    pub registration: Option<RegistrationState>,
+}
+
+/// One pipeline as shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipelineView {
+    /// Its name.
+    pub name: String,
+    /// The contract it holds its changes to.
+    pub contract: ContractView,
+    /// How changes are applied: `refetch` or `apply`.
+    pub mode: String,
+    /// Whether a change can commit now.
+    pub health: HealthView,
+    /// How many requests wait for the library.
+    pub held: usize,
+    /// Changes may have been missed.
+    pub gap: Option<GapRecord>,
+    /// How it stands with the sender.
+    pub registration: Option<RegistrationState>,
+}
+
+/// A contract, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContractView {
+    /// The document's `id` or `name`.
+    pub name: String,
+    /// The document's `version`.
+    pub version: String,
+}
+
+/// [`Health`] as shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthView {
+    /// Which it is.
+    pub state: HealthState,
+    /// Since when, where it is not well.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub since: Option<DateTime<Utc>>,
+    /// Why, where it is not well.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// The state of [`Health`] in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthState {
+    /// A change can commit now.
+    Ready,
+    /// The database was not reached yet.
+    Starting,
+    /// The database is away.
+    Away,
+    /// An operator has to look.
+    Halted,
+}
+
+impl From<Health> for HealthView {
+    fn from(health: Health) -> Self {
+        let (state, told) = match health {
+            Health::Ready => (HealthState::Ready, None),
+            Health::Starting => (HealthState::Starting, None),
+            Health::Away { since, reason } => (HealthState::Away, Some((since, reason))),
+            Health::Halted { since, reason } => (HealthState::Halted, Some((since, reason))),
+        };
+        let (since, reason) = told.unzip();
+        Self { state, since, reason }
+    }
+}
+
+impl From<&HttpPipeline> for PipelineView {
+    fn from(pipeline: &HttpPipeline) -> Self {
+        let PipelineStatus { gap, registration } = pipeline.status.borrow().clone();
+        Self {
+            name: pipeline.name.to_string(),
+            contract: ContractView {
+                name: pipeline.contract.name.clone(),
+                version: pipeline.contract.version.clone(),
+            },
+            mode: pipeline.mode.to_string(),
+            health: pipeline.applier.health().into(),
+            held: pipeline.applier.held(),
+            gap,
+            registration,
+        }
+    }
+}
+
+/// A collection as answered.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Collection<T> {
+    /// Its members.
+    pub data: Vec<T>,
+}
+
+type Pipelines = Arc<[HttpPipeline]>;
+
+pub(super) fn routes(pipelines: Pipelines) -> Router {
+    Router::new()
+        .route("/api/v1/pipelines", get(list))
+        .route("/api/v1/pipelines/{name}", get(one))
+        .with_state(pipelines)
+}
+
+fn list(State(pipelines): State<Pipelines>) -> Ready<Response> {
+    let data = pipelines.iter().map(PipelineView::from).collect();
+    ready(json(StatusCode::OK, &Collection { data }))
+}
+
+fn one(
+    State(pipelines): State<Pipelines>,
+    name: Result<Path<String>, PathRejection>,
+) -> Ready<Result<Response, Problem>> {
+    let named = |Path(name): Path<String>| pipelines.iter().find(|pipeline| *pipeline.name == *name);
+    let found = name.ok().and_then(named);
+    let found = found.map(|pipeline| json(StatusCode::OK, &PipelineView::from(pipeline)));
+    ready(found.ok_or_else(|| {
+        Problem::new(Kind::NotFound, "No pipeline has this name: GET /api/v1/pipelines lists them.")
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_says_what_is_wrong_and_since_when() {
+        let since = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let view = PipelineView {
+            name: "fragrances".into(),
+            contract: ContractView { name: "fragrances".into(), version: "1.0.0".into() },
+            mode: "refetch".into(),
+            health: Health::Away { since, reason: "connection refused".into() }.into(),
+            held: 3,
+            gap: Some(GapRecord { since, reasons: vec!["outage".into()] }),
+            registration: Some(RegistrationState { registered_since: Some(since), ..Default::default() }),
+        };
+        insta::assert_json_snapshot!(view, @r#"
+        {
+          "name": "fragrances",
+          "contract": {
+            "name": "fragrances",
+            "version": "1.0.0"
+          },
+          "mode": "refetch",
+          "health": {
+            "state": "away",
+            "since": "2023-11-14T22:13:20Z",
+            "reason": "connection refused"
+          },
+          "held": 3,
+          "gap": {
+            "since": "2023-11-14T22:13:20Z",
+            "reasons": [
+              "outage"
+            ]
+          },
+          "registration": {
+            "registered_since": "2023-11-14T22:13:20Z",
+            "last_success_at": null,
+            "last_error_at": null,
+            "last_error": null,
+            "last_webhook_at": null,
+            "unauthorized": 0
+          }
+        }
+        "#);
+        let text = serde_json::to_string(&view).unwrap();
+        assert_eq!(serde_json::from_str::<PipelineView>(&text).unwrap(), view);
+    }
+}

@@ -1,0 +1,120 @@
+//! A pipeline's row in `accord.pipeline`: the lock that orders all writers, the positions, the gap.
+//!
+//! Promises: positions are handed out under the lock, so their order is the order of commits. Must not
+//! know: what is written under the lock.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgExecutor, Row as _};
+
+use crate::contract::Contract;
+
+/// A pipeline as the database knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// Row of `accord.pipeline`.
+    pub pipeline: i16,
+    /// Row of `accord.contract`.
+    pub contract: i32,
+}
+
+/// What the lock hands out.
+#[derive(Clone, Copy, Debug)]
+pub struct Fence {
+    /// The last position given out.
+    pub position: i64,
+    /// The database's clock, for this batch.
+    pub at: DateTime<Utc>,
+}
+
+/// Makes the pipeline and its contract known, and gives their ids.
+pub async fn enroll(
+    conn: &mut sqlx::PgConnection,
+    name: &str,
+    table: &str,
+    contract: &Contract,
+) -> Result<Ids, sqlx::Error> {
+    let pipeline = sqlx::query_scalar(
+        "insert into accord.pipeline (name, tables) values ($1, array[$2])
+         on conflict (name) do update set tables = excluded.tables
+         returning id",
+    )
+    .bind(name)
+    .bind(table)
+    .fetch_one(&mut *conn)
+    .await?;
+    let contract = sqlx::query_scalar(
+        "insert into accord.contract (name, version, hash, source) values ($1, $2, $3, $4)
+         on conflict (hash) do update set name = excluded.name
+         returning id",
+    )
+    .bind(&contract.name)
+    .bind(&contract.version)
+    .bind(&contract.hash)
+    .bind(&contract.source)
+    .fetch_one(&mut *conn)
+    .await?;
+    Ok(Ids { pipeline, contract })
+}
+
+/// Takes the lock, in a statement of its own: what is read afterwards is read under it.
+///
+/// Pipelines that write the same table lock each other's rows too, in one order.
+pub async fn lock(executor: impl PgExecutor<'_>, pipeline: i16, table: &str) -> Result<Fence, sqlx::Error> {
+    let rows = sqlx::query(
+        "select id, position, clock_timestamp() from accord.pipeline
+         where tables @> array[$1] or id = $2 order by id for no key update",
+    )
+    .bind(table)
+    .bind(pipeline)
+    .fetch_all(executor)
+    .await?;
+    for row in &rows {
+        if row.try_get::<i16, _>(0)? == pipeline {
+            return Ok(Fence { position: row.try_get(1)?, at: row.try_get(2)? });
+        }
+    }
+    Err(sqlx::Error::RowNotFound)
+}
+
+/// Writes the last position given out, and joins new reasons to the gap.
+pub async fn advance(
+    executor: impl PgExecutor<'_>,
+    pipeline: i16,
+    position: i64,
+    gaps: &[&str],
+) -> Result<(), sqlx::Error> {
+    let query = if gaps.is_empty() {
+        sqlx::query("update accord.pipeline set position = $2 where id = $1").bind(pipeline).bind(position)
+    } else {
+        sqlx::query(
+            "update accord.pipeline set position = $2, gap_since = coalesce(gap_since, now()),
+                 gap_reasons = (select array_agg(distinct reason) from unnest(gap_reasons || $3) reason)
+             where id = $1",
+        )
+        .bind(pipeline)
+        .bind(position)
+        .bind(gaps)
+    };
+    query.execute(executor).await.map(drop)
+}
+
+/// Since when, and why, changes may have been missed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapRecord {
+    /// When it was first noticed.
+    pub since: DateTime<Utc>,
+    /// Why, in the words that the waist marks it with.
+    pub reasons: Vec<String>,
+}
+
+/// The pipeline's gap; none when nothing may have been missed.
+pub async fn gap(executor: impl PgExecutor<'_>, name: &str) -> Result<Option<GapRecord>, sqlx::Error> {
+    let row = sqlx::query(
+        "select gap_since, gap_reasons from accord.pipeline where name = $1 and gap_since is not null",
+    )
+    .bind(name)
+    .fetch_optional(executor)
+    .await?;
+    row.map(|row| Ok(GapRecord { since: row.try_get(0)?, reasons: row.try_get(1)? })).transpose()
+}

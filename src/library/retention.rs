@@ -1,0 +1,89 @@
+//! Retention: what is older than its policy leaves, a bounded piece at a time.
+//!
+//! Promises: the ledger is never cut past the oldest open quarantine entry; open entries and the bytes they
+//! need are kept; each statement is short. Must not know: who runs it, or when.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Ledger entries.
+    pub ledger: Duration,
+    /// Quarantine entries that are closed.
+    pub quarantine: Duration,
+    /// Event ids: the window within which a repeat is recognised.
+    pub event_id: Duration,
+}
+
+/// Rows removed by one sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Ledger entries.
+    pub ledger: u64,
+    /// Quarantine entries.
+    pub quarantine: u64,
+    /// Bodies that nothing refers to any more.
+    pub bodies: u64,
+    /// Event ids.
+    pub event_ids: u64,
+}
+
+/// Rows a statement: short enough that nobody waits for it.
+const PIECE: i64 = 5000;
+
+/// Removes what its policy no longer keeps.
+pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sqlx::Error> {
+    let event_ids = pieces(
+        conn,
+        "delete from accord.event_id where ctid = any(array(
+             select ctid from accord.event_id where at < now() - make_interval(secs => $1) limit $2))",
+        policy.event_id,
+    )
+    .await?;
+    let quarantine = pieces(
+        conn,
+        "delete from accord.quarantine where ctid = any(array(
+             select ctid from accord.quarantine
+             where state <> 'open' and at < now() - make_interval(secs => $1) limit $2))",
+        policy.quarantine,
+    )
+    .await?;
+    let ledger = pieces(
+        conn,
+        "delete from accord.ledger where ctid = any(array(
+             select l.ctid from accord.ledger l
+             where l.at < now() - make_interval(secs => $1)
+               and l.position < all (select min(q.position) from accord.quarantine q
+                                     where q.pipeline = l.pipeline and q.state = 'open'
+                                     having min(q.position) is not null)
+             limit $2))",
+        policy.ledger,
+    )
+    .await?;
+    // An hour's grace: a body is stored just before the entry that refers to it.
+    let bodies = pieces(
+        conn,
+        "delete from accord.body where hash = any(array(
+             select hash from accord.body b
+             where received_at < now() - make_interval(secs => $1)
+               and not exists (select from accord.quarantine q where q.body = b.hash) limit $2))",
+        Duration::from_hours(1),
+    )
+    .await?;
+    Ok(Swept { ledger, quarantine, bodies, event_ids })
+}
+
+async fn pieces(conn: &mut PgConnection, sql: &'static str, age: Duration) -> Result<u64, sqlx::Error> {
+    let mut removed = 0;
+    loop {
+        let query = sqlx::query(sql).bind(age.as_secs_f64()).bind(PIECE);
+        let piece = query.execute(&mut *conn).await?.rows_affected();
+        removed += piece;
+        if piece < PIECE.unsigned_abs() {
+            return Ok(removed);
+        }
+    }
+}

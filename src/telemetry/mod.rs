@@ -1,0 +1,93 @@
+//! What the process tells about itself: its log, here, and its numbers, in [`metrics`].
+//!
+//! Promises: log goes to stderr, for stdout is for results; text for a person at a terminal, JSON for a
+//! machine; a panic is one log event like any other. Must not know: what is logged.
+
+pub mod metrics;
+
+use std::fmt;
+use std::io::IsTerminal;
+
+use tracing_subscriber::filter::{EnvFilter, ParseError};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+/// The environment variable that overrides the configured filter.
+pub const FILTER_VARIABLE: &str = "ACCORD_LOG";
+
+/// What is logged when nobody says otherwise.
+pub const DEFAULT_FILTER: &str = "info";
+
+/// Starts logging for the whole process, once. `ACCORD_LOG` wins over the configured filter.
+pub fn init(configured: Option<&str>) -> Result<(), TelemetryError> {
+    let overridden = std::env::var(FILTER_VARIABLE).ok();
+    let filter = parse(overridden.as_deref().or(configured).unwrap_or(DEFAULT_FILTER))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        registry.with(lines.with_timer(WallClock).with_target(false)).try_init()?;
+    } else {
+        registry.with(lines.json().flatten_event(true).with_span_list(false)).try_init()?;
+    }
+    log_panics();
+    Ok(())
+}
+
+fn parse(directives: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::builder()
+        .parse(directives)
+        .map_err(|source| TelemetryError::Filter { directives: directives.to_owned(), source })
+}
+
+/// Makes a panic a log event instead of bare text in between.
+///
+/// This is the one place where a panic is logged: whoever catches it later stays silent.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("no message");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or_default();
+        tracing::error!(place, thread, "panicked: {message}");
+    }));
+}
+
+/// Logging could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter cannot be read.
+    #[error("`{directives}` is no log filter: write for example `info` or `warn,accord=debug`")]
+    Filter {
+        /// What was given.
+        directives: String,
+        /// What is wrong with it.
+        #[source]
+        source: ParseError,
+    },
+    /// Somebody else logs for this process already.
+    #[error("logging was started already: start it once, in main")]
+    Started(#[from] TryInitError),
+}
+
+/// The time of day where the person at the terminal is.
+struct WallClock;
+
+impl FormatTime for WallClock {
+    fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
+        write!(w, "{}", chrono::Local::now().format("%H:%M:%S%.3f"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_named() {
+        let error = parse("accord=loud").unwrap_err().to_string();
+        assert!(error.contains("`accord=loud`"), "{error}");
+        assert!(parse(DEFAULT_FILTER).is_ok());
+    }
+}

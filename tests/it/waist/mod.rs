@@ -1,0 +1,4 @@
+//! The waist against a real Postgres.
+
+mod batching;
+mod promises;
