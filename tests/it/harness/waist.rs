@@ -60,7 +60,7 @@ impl Default for Wish<'_> {
             table: ITEM_TABLE,
             mode: Mode::Apply,
             reference: None,
-            hold: Duration::from_secs(20),
+            hold: Duration::from_mins(1),
         }
     }
 }
