@@ -2,9 +2,9 @@
 //!
 //! Promises: of the processes on one library at most one leads. Leadership is an advisory lock of a session
 //! of its own; when that session ends, however it ends, this process stops leading at once. Over a dead
-//! network both sides are silent: the leader steps down within 8 s ([`PING_EVERY`] + [`PING_TIMEOUT`]), and only
-//! later ([`SERVER_GIVES_UP`]) does the server free the lock. A process that was suspended finds out when it
-//! wakes, so what a leader does has to be harmless when done twice for a moment. Must not know: what that is.
+//! network neither side hears the other: the leader steps down within 8 s, and the server frees the lock only
+//! after 20 s. A process that was suspended finds out when it wakes, so what a leader does has to be harmless
+//! when done twice for a moment. Must not know: what that is.
 
 use std::time::Duration;
 
