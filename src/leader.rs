@@ -84,7 +84,11 @@ pub async fn while_leading<W: Future<Output = ()>>(
         tokio::select! {
             () = work() => return,
             // Any news is a loss, even when the lock was won back before this task looked.
-            _ = leading.changed() => {}
+            news = leading.changed() => {
+                if news.is_err() {
+                    return;
+                }
+            }
         }
     }
 }

@@ -63,7 +63,7 @@ pub(super) async fn write(
         pipeline::advance(&mut *conn, setting.ids.pipeline, last, &gaps).await?;
     }
     Ok(Written {
-        answers: repeats.answers(outcomes),
+        answers: repeats.answers(&outcomes),
         mark: (!new.is_empty()).then_some((fence.position + 1, fence.at)),
         unverified,
     })
@@ -100,12 +100,12 @@ impl Repeats {
                 Some(id) if remembered.contains_key(id) => remembered
                     .get_mut(id)
                     .map_or(Source::New(first_seen.len()), |o| Source::Remembered(o.clone())),
-                Some(id) => match in_batch.get(id) {
-                    Some(&twin) => Source::Twin(twin),
-                    None => {
-                        in_batch.insert(id, first_seen.len());
-                        Source::New(first_seen.len())
+                Some(id) => match in_batch.insert(id, first_seen.len()) {
+                    Some(twin) => {
+                        in_batch.insert(id, twin);
+                        Source::Twin(twin)
                     }
+                    None => Source::New(first_seen.len()),
                 },
                 None => Source::New(first_seen.len()),
             };
@@ -117,7 +117,7 @@ impl Repeats {
         Ok(Self { sources, first_seen })
     }
 
-    fn answers(self, outcomes: Vec<Outcome>) -> Vec<Answer> {
+    fn answers(self, outcomes: &[Outcome]) -> Vec<Answer> {
         let sources = self.sources.into_iter().map(|source| match source {
             Source::New(n) => Answer { outcome: outcomes[n].clone(), duplicate: false },
             Source::Twin(n) => Answer { outcome: outcomes[n].clone(), duplicate: true },

@@ -176,20 +176,20 @@ impl<'a> Fold<'a> {
         let slot = self.slot_mut(key);
         let Some(row) = &mut slot.now else { return insert(contract, slot, key, fields) };
         let mut changed = Vec::new();
-        let mut changes = Changes::new();
+        let mut account = Changes::new();
         for (i, value) in fields {
             let name = contract.columns[*i].name.as_str();
             if row[*i] == *value {
-                changes.confirmed(name, value);
+                account.confirmed(name, value);
             } else {
-                changes.set(name, &row[*i], value);
+                account.set(name, &row[*i], value);
                 changed.push(name.to_owned());
                 slot.touched.insert(*i);
                 row[*i] = value.clone();
             }
         }
         let verdict = if changed.is_empty() { Verdict::Unchanged } else { Verdict::Applied { changed } };
-        Line { verdict, op: Some("update"), changes: changes.finish() }
+        Line { verdict, op: Some("update"), changes: account.finish() }
     }
 
     fn delete(&mut self, key: &Key) -> Line {
@@ -199,13 +199,13 @@ impl<'a> Fold<'a> {
             return Line { verdict: Verdict::Unchanged, op: Some("delete"), changes: None };
         };
         slot.touched = ColumnSet::default();
-        let mut changes = Changes::new();
+        let mut account = Changes::new();
         let mut changed = Vec::new();
         for (i, column) in contract.columns.iter().enumerate().filter(|(i, _)| !contract.key.contains(i)) {
-            changes.set(column.name.as_str(), &row[i], &Value::Null);
+            account.set(column.name.as_str(), &row[i], &Value::Null);
             changed.push(column.name.as_str().to_owned());
         }
-        Line { verdict: Verdict::Applied { changed }, op: Some("delete"), changes: changes.finish() }
+        Line { verdict: Verdict::Applied { changed }, op: Some("delete"), changes: account.finish() }
     }
 
     /// The row as it is now, as JSON, for an entry of the quarantine.
@@ -238,11 +238,11 @@ fn insert(contract: &Contract, slot: &mut Slot, key: &Key, fields: &Fields) -> L
         row[i] = value.clone();
         present.insert(i);
     }
-    let mut changes = Changes::new();
+    let mut account = Changes::new();
     let mut changed = Vec::with_capacity(fields.len());
     for (i, value) in fields {
         let name = contract.columns[*i].name.as_str();
-        changes.set(name, &Value::Null, value);
+        account.set(name, &Value::Null, value);
         changed.push(name.to_owned());
         row[*i] = value.clone();
         present.insert(*i);
@@ -257,7 +257,7 @@ fn insert(contract: &Contract, slot: &mut Slot, key: &Key, fields: &Fields) -> L
     slot.reborn = slot.before.is_some();
     slot.now = Some(row);
     slot.present = present;
-    Line { verdict: Verdict::Applied { changed }, op: Some("insert"), changes: changes.finish() }
+    Line { verdict: Verdict::Applied { changed }, op: Some("insert"), changes: account.finish() }
 }
 
 /// Newer wins by the version field, where there is one; a tie goes to the later arrival.

@@ -4,6 +4,7 @@
 //! before it goes to quarantine. Must not know: transactions' ends, who waits.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use sqlx::PgConnection;
 
@@ -69,7 +70,8 @@ pub(super) async fn settle(
     let mut refusals = Vec::new();
     let mut tries = 0;
     // Slices still to do, the next one on top.
-    let mut todo = vec![0..changes.len()];
+    let mut todo: Vec<Range<usize>> = Vec::new();
+    todo.push(0..changes.len());
     while let Some(range) = todo.pop() {
         let slice = &changes[range.clone()];
         if slice.is_empty() {

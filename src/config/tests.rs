@@ -46,7 +46,7 @@ listen = "127.0.0.1:9099"
 body_limit = 1048576
 header_timeout = "10s"
 body_timeout = "30s"
-max_connections = 4096
+max_connections = 900
 
 [library]
 url = "postgres://me:***@localhost/books"

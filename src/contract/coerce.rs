@@ -145,7 +145,7 @@ fn timestamp(at: NaiveDateTime) -> Option<String> {
 /// Postgres keeps microseconds and no leap second: finer would be a loss.
 fn time(at: NaiveTime) -> Option<String> {
     let nanos = at.nanosecond();
-    if nanos >= 1_000_000_000 || nanos % 1000 != 0 {
+    if nanos >= 1_000_000_000 || !nanos.is_multiple_of(1000) {
         return None;
     }
     let whole = at.format("%H:%M:%S").to_string();

@@ -4,7 +4,6 @@
 //! fails half-way breaks the connection rather than end a truncated document well; a client that stops
 //! reading holds a database connection for a bounded time only. Must not know: which table it serves.
 
-use std::fmt::Write as _;
 use std::future::ready;
 use std::num::IntErrorKind;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use axum::routing::get;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use sqlx::pool::PoolConnection;
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Row};
+use sqlx::{PgPool, Postgres, Row};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::JSON;
@@ -28,6 +27,7 @@ use super::error::{Kind, Problem};
 use super::path::RoutePath;
 use crate::contract::column::IdentifierError;
 use crate::contract::{ColumnType, Contract, Identifier};
+use crate::library::statement::{JsonReads, Sql};
 
 /// Where a pipeline's table can be read.
 #[derive(Clone, Debug)]
@@ -60,8 +60,7 @@ const FRAME: usize = 64 * 1024;
 
 struct Table {
     pool: PgPool,
-    list: Arc<str>,
-    item: Arc<str>,
+    reads: JsonReads,
     key_type: ColumnType,
     lists: Arc<Semaphore>,
 }
@@ -77,8 +76,7 @@ pub(super) fn routes(
     };
     let table = Table {
         pool: pool.clone(),
-        list: list_statement(contract, key)?.into(),
-        item: item_statement(contract, key)?.into(),
+        reads: JsonReads::new(contract, key)?,
         key_type: contract.columns[key].ty,
         lists: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
     };
@@ -95,7 +93,7 @@ async fn list(State(table): State<Arc<Table>>) -> Result<Response, Problem> {
     };
     let connection = table.pool.acquire().await.map_err(|error| Problem::database(&error))?;
     let (frames, read) = mpsc::channel(1);
-    tokio::spawn(read_all(connection, Arc::clone(&table.list), frames, slot));
+    tokio::spawn(read_all(connection, table.reads.list.clone(), frames, slot));
     let mut document = Box::pin(document(read));
     // The status waits for the first frame: until then a failure can still be told as one.
     let first = document.try_next().await.map_err(|error| Problem::database(&error))?.unwrap_or_default();
@@ -118,11 +116,8 @@ async fn item(
 ) -> Result<Response, Problem> {
     let Path(key) = key.map_err(|_not_text| unfit_key(table.key_type))?;
     check_key(table.key_type, &key)?;
-    let read = sqlx::query_scalar::<_, String>(AssertSqlSafe(Arc::clone(&table.item)))
-        .bind(key)
-        .fetch_optional(&table.pool)
-        .await;
-    match read {
+    let read = table.reads.item.query().bind(key).fetch_optional(&table.pool).await;
+    match read.and_then(|row| row.map(|row| row.try_get::<String, _>(0)).transpose()) {
         Ok(Some(row)) => Ok((HEADERS, row).into_response()),
         Ok(None) => Err(absent()),
         Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code.starts_with("22")) => {
@@ -158,7 +153,7 @@ type Frame = Result<Option<Bytes>, sqlx::Error>;
 /// Reads for as long as somebody takes the frames; its receiver is the body of the answer.
 async fn read_all(
     mut connection: PoolConnection<Postgres>,
-    statement: Arc<str>,
+    statement: Sql,
     frames: mpsc::Sender<Frame>,
     _slot: OwnedSemaphorePermit,
 ) {
@@ -173,10 +168,10 @@ async fn read_all(
 
 async fn send_rows(
     connection: &mut PoolConnection<Postgres>,
-    statement: Arc<str>,
+    statement: Sql,
     frames: &mpsc::Sender<Frame>,
 ) -> Result<(), Cut> {
-    let mut rows = sqlx::query(AssertSqlSafe(statement)).fetch(&mut **connection);
+    let mut rows = statement.query().fetch(&mut **connection);
     let mut frame = BytesMut::from(r#"{"data":["#);
     let mut is_first = true;
     while let Some(row) = rows.try_next().await? {
@@ -217,39 +212,6 @@ fn absent() -> Problem {
 
 fn unfit_key(key_type: ColumnType) -> Problem {
     Problem::new(Kind::BadRequest, format!("The last path segment is the row's key: write it as {key_type}."))
-}
-
-fn list_statement(contract: &Contract, key: usize) -> Result<String, LibraryError> {
-    let key = Identifier::new(&contract.columns[key].field)?;
-    Ok(format!("select row_to_json(r)::text from ({}) r order by r.{key}", select_fields(contract)?))
-}
-
-fn item_statement(contract: &Contract, key: usize) -> Result<String, LibraryError> {
-    let select = select_fields(contract)?;
-    let key = &contract.columns[key];
-    // Without length or scale: a cast to those would cut the key until it fits another row's.
-    let cast = match key.ty {
-        ColumnType::SmallInt | ColumnType::Integer | ColumnType::BigInt => "bigint".to_owned(),
-        ColumnType::Numeric(_) => "numeric".to_owned(),
-        ColumnType::Varchar(_) => "text".to_owned(),
-        ColumnType::Char(_) => "bpchar".to_owned(),
-        other => other.to_string(),
-    };
-    Ok(format!("select row_to_json(r)::text from ({select} where {} = $1::text::{cast}) r", key.name))
-}
-
-/// The contract's columns under their fields' names, in the document's order.
-fn select_fields(contract: &Contract) -> Result<String, LibraryError> {
-    let mut sql = String::from("select ");
-    for (index, column) in contract.columns.iter().enumerate() {
-        let separator = if index == 0 { "" } else { ", " };
-        let field = Identifier::new(&column.field)?;
-        // Writing into a string cannot fail.
-        let _ = write!(sql, "{separator}{} as {field}", column.name);
-    }
-    let schema = contract.schema.as_ref().map_or_else(String::new, |schema| format!("{schema}."));
-    let _ = write!(sql, " from {schema}{}", contract.table);
-    Ok(sql)
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
-//! The SQL that a contract implies, compiled once per table; the only place that builds SQL from names.
+//! The SQL that a contract implies, compiled once per table; SQL is built from names here and in the two
+//! files below, and nowhere else.
 //!
 //! Promises: every name is a quoted [`Identifier`]; values travel only as parameters, as typed arrays
 //! through `unnest`; columns that the contract does not name are never read or written. Must not know:
 //! what a change means.
 
+mod reads;
+mod text;
+
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use sqlx::postgres::{PgArguments, PgRow};
@@ -16,6 +19,24 @@ use crate::change::Key;
 use crate::contract::{ColumnType, Contract, Identifier};
 use crate::value::{Numeric, Value};
 
+pub use reads::JsonReads;
+use text::{Carrier, Text, carrier, words};
+
+/// SQL that was built from quoted identifiers and fixed words alone. Only this module can make one.
+#[derive(Clone, Debug)]
+pub struct Sql(Arc<str>);
+
+impl Sql {
+    fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, as a query that still needs its parameters.
+    pub fn query<'q>(&self) -> Query<'q, Postgres, PgArguments> {
+        sqlx::query(AssertSqlSafe(Arc::clone(&self.0)))
+    }
+}
+
 /// A row of the table: the contract's columns, in contract order.
 pub type Row = Vec<Value>;
 
@@ -25,10 +46,10 @@ pub struct TableSql {
     columns: Vec<(Identifier, ColumnType)>,
     key: Vec<usize>,
     rest: Vec<usize>,
-    read: Arc<str>,
-    read_locked: Arc<str>,
-    update: Arc<str>,
-    delete: Arc<str>,
+    read: Sql,
+    read_locked: Sql,
+    update: Sql,
+    delete: Sql,
     target: String,
 }
 
@@ -60,14 +81,6 @@ impl ColumnSet {
         self.0[word] |= 1 << (column % Self::WORD);
     }
 
-    /// Adds all of the other set's columns.
-    pub fn union(&mut self, other: &Self) {
-        if self.0.len() < other.0.len() {
-            self.0.resize(other.0.len(), 0);
-        }
-        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a |= b);
-    }
-
     /// Whether the column is in the set.
     pub fn contains(&self, column: usize) -> bool {
         self.0.get(column / Self::WORD).is_some_and(|word| word & (1 << (column % Self::WORD)) != 0)
@@ -94,17 +107,14 @@ impl TableSql {
         let columns: Vec<_> = contract.columns.iter().map(|c| (c.name.clone(), c.ty)).collect();
         let key = contract.key.clone();
         let rest: Vec<usize> = (0..columns.len()).filter(|i| !key.contains(i)).collect();
-        let target = match schema {
-            Some(schema) => format!("{schema}.{table}"),
-            None => table.to_string(),
-        };
+        let target = text::target(schema, table);
         let text = Text { columns: &columns, key: &key, rest: &rest, target: &target };
         let read = text.read();
         Self {
-            read_locked: format!("{read} for no key update of t").into(),
-            read: read.into(),
-            update: text.update().into(),
-            delete: text.delete().into(),
+            read_locked: Sql::new(format!("{read} for no key update of t")),
+            read: Sql::new(read),
+            update: Sql::new(text.update()),
+            delete: Sql::new(text.delete()),
             columns,
             key,
             rest,
@@ -122,7 +132,7 @@ impl TableSql {
     /// Each result row is (index of the key + 1, contract columns…): see [`TableSql::decode`].
     pub fn read<'q>(&self, keys: &'q [&Key], lock: bool) -> Query<'q, Postgres, PgArguments> {
         let text = if lock { &self.read_locked } else { &self.read };
-        self.bind_keys(sqlx::query(AssertSqlSafe(Arc::clone(text))), keys.iter().copied())
+        self.bind_keys(text.query(), keys)
     }
 
     /// Decodes a result row of [`TableSql::read`] into (index of the key, row).
@@ -134,8 +144,8 @@ impl TableSql {
 
     /// Sets the touched columns of existing rows, in the order given.
     pub fn update<'q>(&self, updates: &'q [Update<'q>]) -> Query<'q, Postgres, PgArguments> {
-        let mut query = self
-            .bind_keys(sqlx::query(AssertSqlSafe(Arc::clone(&self.update))), updates.iter().map(|u| u.key));
+        let keys: Vec<&Key> = updates.iter().map(|u| u.key).collect();
+        let mut query = self.bind_keys(self.update.query(), &keys);
         for &i in &self.rest {
             let values = updates.iter().map(|u| if u.touched.contains(i) { &u.row[i] } else { &Value::Null });
             query = bind(query, self.columns[i].1, values);
@@ -151,7 +161,7 @@ impl TableSql {
     pub fn insert<'q>(&self, rows: &[&'q Row], present: &ColumnSet) -> Query<'q, Postgres, PgArguments> {
         let columns: Vec<usize> = (0..self.columns.len()).filter(|&i| present.contains(i)).collect();
         let text = Text { columns: &self.columns, key: &self.key, rest: &self.rest, target: &self.target };
-        let mut query = sqlx::query(AssertSqlSafe(text.insert(&columns)));
+        let mut query = Sql::new(text.insert(&columns)).query();
         for i in columns {
             query = bind(query, self.columns[i].1, rows.iter().map(|row| &row[i]));
         }
@@ -160,174 +170,18 @@ impl TableSql {
 
     /// Deletes the rows of these keys.
     pub fn delete<'q>(&self, keys: &'q [&Key]) -> Query<'q, Postgres, PgArguments> {
-        self.bind_keys(sqlx::query(AssertSqlSafe(Arc::clone(&self.delete))), keys.iter().copied())
+        self.bind_keys(self.delete.query(), keys)
     }
 
     fn bind_keys<'q>(
         &self,
         mut query: Query<'q, Postgres, PgArguments>,
-        keys: impl Iterator<Item = &'q Key> + Clone,
+        keys: &[&'q Key],
     ) -> Query<'q, Postgres, PgArguments> {
         for (part, &column) in self.key.iter().enumerate() {
-            query = bind(query, self.columns[column].1, keys.clone().map(|key| &key.values()[part]));
+            query = bind(query, self.columns[column].1, keys.iter().map(|key| &key.values()[part]));
         }
         query
-    }
-}
-
-/// How many mask words a set of columns takes.
-fn words(rest: &[usize]) -> usize {
-    rest.last().map_or(0, |last| last / ColumnSet::WORD + 1)
-}
-
-/// The texts, each written as one would by hand.
-struct Text<'a> {
-    columns: &'a [(Identifier, ColumnType)],
-    key: &'a [usize],
-    rest: &'a [usize],
-    target: &'a str,
-}
-
-impl Text<'_> {
-    fn read(&self) -> String {
-        let shown = self.columns.iter().map(|(name, ty)| format!("t.{name}{}", shown_as(*ty)));
-        format!(
-            "select k.n, {} from unnest({}) with ordinality as k({}, n) join {} t on {}",
-            join(shown),
-            self.parameters(self.key, 1),
-            join((0..self.key.len()).map(|i| format!("k{i}"))),
-            self.target,
-            self.same_key("k"),
-        )
-    }
-
-    fn update(&self) -> String {
-        let masks = words(self.rest);
-        let first_mask = 1 + self.key.len() + self.rest.len();
-        let set = self.rest.iter().enumerate().map(|(n, &i)| {
-            let (name, ty) = &self.columns[i];
-            let (word, bit) = (i / ColumnSet::WORD, i % ColumnSet::WORD);
-            let cast = cast(*ty);
-            format!(
-                "{name} = case when v.m{word} & (1::bigint << {bit}) <> 0 then v.c{n}{cast} else t.{name} end"
-            )
-        });
-        let mut parameters = self.parameters(self.key, 1);
-        if !self.rest.is_empty() {
-            let _ = write!(parameters, ", {}", self.parameters(self.rest, 1 + self.key.len()));
-        }
-        for word in 0..masks {
-            let _ = write!(parameters, ", ${}::int8[]", first_mask + word);
-        }
-        let names = (0..self.key.len())
-            .map(|i| format!("k{i}"))
-            .chain((0..self.rest.len()).map(|n| format!("c{n}")))
-            .chain((0..masks).map(|word| format!("m{word}")));
-        format!(
-            "update {} t set {} from unnest({parameters}) as v({}) where {}",
-            self.target,
-            join(set),
-            join(names),
-            self.same_key("v"),
-        )
-    }
-
-    fn insert(&self, columns: &[usize]) -> String {
-        let names = join(columns.iter().map(|&i| self.columns[i].0.to_string()));
-        let values = columns.iter().enumerate().map(|(n, &i)| format!("v.c{n}{}", cast(self.columns[i].1)));
-        format!(
-            "insert into {} ({names}) select {} from unnest({}) as v({}) on conflict ({}) do nothing",
-            self.target,
-            join(values),
-            self.parameters(columns, 1),
-            join((0..columns.len()).map(|n| format!("c{n}"))),
-            join(self.key.iter().map(|&i| self.columns[i].0.to_string())),
-        )
-    }
-
-    fn delete(&self) -> String {
-        format!(
-            "delete from {} t using unnest({}) as v({}) where {}",
-            self.target,
-            self.parameters(self.key, 1),
-            join((0..self.key.len()).map(|i| format!("k{i}"))),
-            self.same_key("v"),
-        )
-    }
-
-    fn parameters(&self, columns: &[usize], first: usize) -> String {
-        join(columns.iter().enumerate().map(|(n, &i)| {
-            let element = match carrier(self.columns[i].1) {
-                Carrier::Int => "int8",
-                Carrier::Float => "float8",
-                Carrier::Bool => "bool",
-                Carrier::Text => "text",
-            };
-            format!("${}::{element}[]", first + n)
-        }))
-    }
-
-    fn same_key(&self, from: &str) -> String {
-        let parts = self.key.iter().enumerate().map(|(part, &i)| {
-            let (name, ty) = &self.columns[i];
-            format!("t.{name} = {from}.k{part}{}", cast(*ty))
-        });
-        parts.collect::<Vec<_>>().join(" and ")
-    }
-}
-
-fn join(parts: impl Iterator<Item = String>) -> String {
-    parts.collect::<Vec<_>>().join(", ")
-}
-
-/// The array type that carries a column's values to Postgres.
-enum Carrier {
-    Int,
-    Float,
-    Bool,
-    Text,
-}
-
-fn carrier(ty: ColumnType) -> Carrier {
-    match ty {
-        ColumnType::SmallInt | ColumnType::Integer | ColumnType::BigInt => Carrier::Int,
-        ColumnType::Real | ColumnType::Double => Carrier::Float,
-        ColumnType::Boolean => Carrier::Bool,
-        _ => Carrier::Text,
-    }
-}
-
-/// From the carrier to the column's type. Text and lengths are left to the assignment, which refuses what
-/// is too long where an explicit cast would cut it.
-fn cast(ty: ColumnType) -> &'static str {
-    match ty {
-        ColumnType::SmallInt => "::smallint",
-        ColumnType::Integer => "::integer",
-        ColumnType::Real => "::real",
-        ColumnType::Numeric(_) => "::numeric",
-        ColumnType::Uuid => "::uuid",
-        ColumnType::Date => "::date",
-        ColumnType::Time => "::time",
-        ColumnType::Timestamp => "::timestamp",
-        ColumnType::TimestampTz => "::timestamptz",
-        ColumnType::Json => "::json",
-        ColumnType::Jsonb => "::jsonb",
-        ColumnType::Char(_) => "::bpchar",
-        ColumnType::BigInt
-        | ColumnType::Boolean
-        | ColumnType::Double
-        | ColumnType::Text
-        | ColumnType::Varchar(_) => "",
-    }
-}
-
-/// How a column is read: as its carrier.
-fn shown_as(ty: ColumnType) -> &'static str {
-    match ty {
-        ColumnType::SmallInt | ColumnType::Integer => "::int8",
-        ColumnType::Real => "::float8",
-        ColumnType::BigInt | ColumnType::Boolean | ColumnType::Double => "",
-        _ => "::text",
     }
 }
 
@@ -371,3 +225,6 @@ fn decode(ty: ColumnType, row: &PgRow, i: usize) -> Result<Value, sqlx::Error> {
     };
     Ok(value.unwrap_or(Value::Null))
 }
+
+#[cfg(test)]
+mod tests;

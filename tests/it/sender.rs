@@ -96,12 +96,12 @@ async fn what_each_replica_saw_adds_up() {
         let seen: Arc<WebhookStats> = Arc::default();
         (Arc::new(Sender::new(database.pool.clone(), pipeline, "fragrances", Arc::clone(&seen))), seen)
     };
-    let ((here, seen_here), (there, seen_there)) = (replica(), replica());
+    let ((here, seen_by_us), (there, seen_by_them)) = (replica(), replica());
     for _ in 0..3 {
-        seen_here.count_unauthorized();
+        seen_by_us.count_unauthorized();
     }
-    seen_there.count_unauthorized();
-    seen_there.saw(chrono::Utc::now());
+    seen_by_them.count_unauthorized();
+    seen_by_them.saw(chrono::Utc::now());
     assert_eq!(here.state().unauthorized, 3, "known here before it is shared");
 
     let stopped = CancellationToken::new();

@@ -62,22 +62,6 @@ async fn status_of(path: &str) -> StatusCode {
     app(&fragrances()).oneshot(request).await.unwrap().status()
 }
 
-#[test]
-fn names_can_only_be_names() {
-    let contract = Contract { schema: Some(Identifier::new("shop").unwrap()), ..fragrances() };
-    insta::assert_snapshot!(list_statement(&contract, 0).unwrap(), @r#"select row_to_json(r)::text from (select "fragrance_id" as "fragrance_id", "na""me" as "na""me", "price" as "cost" from "shop"."fragrances") r order by r."fragrance_id""#);
-    insta::assert_snapshot!(item_statement(&contract, 0).unwrap(), @r#"select row_to_json(r)::text from (select "fragrance_id" as "fragrance_id", "na""me" as "na""me", "price" as "cost" from "shop"."fragrances" where "fragrance_id" = $1::text::bigint) r"#);
-}
-
-#[test]
-fn a_key_is_never_cut_to_fit() {
-    let sql = |ty| item_statement(&contract(&[("id", "id", ty)], &[0]), 0).unwrap();
-    assert!(sql(ColumnType::Varchar(Some(3))).ends_with(r#"where "id" = $1::text::text) r"#));
-    assert!(sql(ColumnType::Char(3)).ends_with(r#"where "id" = $1::text::bpchar) r"#));
-    assert!(sql(ColumnType::Numeric(Some((4, 0)))).ends_with(r#"where "id" = $1::text::numeric) r"#));
-    assert!(sql(ColumnType::Uuid).ends_with(r#"where "id" = $1::text::uuid) r"#));
-}
-
 #[tokio::test]
 async fn a_key_of_several_columns_has_no_item_route() {
     let columns = [("a", "a", ColumnType::Integer), ("b", "b", ColumnType::Integer)];

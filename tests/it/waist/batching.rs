@@ -1,5 +1,7 @@
 //! Rows, outcomes and ledger of any batching equal those of one-by-one.
 
+use std::fmt::Write as _;
+
 use accord::apply::Mode;
 use accord::change::Change;
 use proptest::prelude::*;
@@ -45,7 +47,7 @@ fn change(waist: &Waist, step: &Step) -> Change {
             let mut body = format!(r#"{{"id":{id}"#);
             for (field, value) in [("name", name), ("price", price), ("tag", tag)] {
                 if let Some(value) = value {
-                    body += &format!(r#","{field}":{value}"#);
+                    let _ = write!(body, r#","{field}":{value}"#);
                 }
             }
             waist.judge(&(body + "}")).remove(0)
