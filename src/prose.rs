@@ -12,7 +12,7 @@ use serde_json::Value;
 const TEXT_LIMIT: usize = 40;
 
 /// Of what two texts begin with in common, as much is shown.
-const SHARED_LIMIT: usize = 10;
+const SHARED_LIMIT: usize = 12;
 
 /// How long ago: `3 s ago`, `4 min ago`.
 pub fn age(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
@@ -55,11 +55,14 @@ pub fn change(from: &Value, to: &Value) -> (String, String) {
     if let (Value::String(before), Value::String(after)) = (from, to) {
         let shared = before.chars().zip(after.chars()).take_while(|(a, b)| a == b).count();
         if shared > 2 * SHARED_LIMIT {
-            let end = |text: &str| {
-                let kept: String = text.chars().skip(shared - SHARED_LIMIT).collect();
-                quoted(&format!("…{kept}"))
+            let end: String = before.chars().take(shared).skip(shared - SHARED_LIMIT).collect();
+            // From a word's beginning, where there is one.
+            let word = end.split_once(' ').map_or(end.as_str(), |(_, words)| words);
+            let parted = |text: &str| {
+                let rest: String = text.chars().skip(shared).collect();
+                quoted(&format!("…{word}{rest}"))
             };
-            return (end(before), end(after));
+            return (parted(before), parted(after));
         }
     }
     (value(from), value(to))
@@ -178,7 +181,7 @@ mod tests {
                 json!("Cedar and musk stay on the skin."),
                 json!("Cedar and musk stay on the skin.  blabla...")
             ),
-            "“… the skin.” → “… the skin.  blabla...”"
+            "“…the skin.” → “…the skin.  blabla...”"
         );
         assert_eq!(shown(json!(false), json!(true)), "no → yes");
         assert_eq!(shown(json!(null), json!(12)), "nothing → 12");

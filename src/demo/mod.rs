@@ -36,7 +36,7 @@ const PIPELINE: &str = "fragrances";
 const CONTRACT: &str = include_str!("../../contracts/fragrances.yaml");
 
 /// Shorter than by default: a person who waits for a registration waits for this.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// How long everything may take to be ready.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
@@ -87,7 +87,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let paint = Paint::stdout();
     print!("{}", house.banner(&options, began.elapsed(), paint));
     let library = PgPoolOptions::new().max_connections(1).connect_lazy(&house.databases.library)?;
-    let teller = Teller::new(library, paint, KEEP_ALIVE);
+    let teller = Teller::new(library, paint, Box::new(std::io::stdout()));
     let stop = supervisor.soft(Phase::Foundation);
     supervisor.spawn(Phase::Foundation, "story", teller::tell(teller, cms_events, heard, stop));
 
@@ -254,4 +254,3 @@ fn banner(options: &Options, fragrances: &str, took: Duration, config: &Path, pa
     let _ = writeln!(text, "\nThe CMS edits a fragrance every {every}. Ctrl-C stops everything.\n");
     text
 }
-

@@ -4,10 +4,9 @@
 //! library stands in the ledger. Must not know: how anything is done.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write as _;
-use std::time::Duration;
+use std::io::Write;
 
-use chrono::{DateTime, Local};
+use chrono::Local;
 use cms_simulator::{Event, FieldChange};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -33,25 +32,30 @@ pub(super) async fn tell(
         tokio::select! {
             // The CMS edits before it calls: what it says comes first.
             biased;
-            event = cms.recv() => match event {
+            Some(event) = next(&mut cms) => match event {
                 Ok(event) => teller.cms(event).await,
-                Err(RecvError::Lagged(missed)) => teller.missed(missed),
-                Err(RecvError::Closed) => break,
+                Err(missed) => teller.missed(missed),
             },
             Some(heard) = waist.recv() => teller.library(heard).await,
-            () = stop.cancelled() => break,
+            () = stop.cancelled() => return Ok(()),
         }
     }
-    // The CMS ends first, and the waist may still have something to say.
-    stop.cancelled().await;
-    Ok(())
+}
+
+/// The next event, or how many came too fast; `None` once the CMS has ended.
+async fn next(cms: &mut broadcast::Receiver<Event>) -> Option<Result<Event, u64>> {
+    match cms.recv().await {
+        Ok(event) => Some(Ok(event)),
+        Err(RecvError::Lagged(missed)) => Some(Err(missed)),
+        Err(RecvError::Closed) => None,
+    }
 }
 
 /// What the teller remembers, to tell a follow-up from a surprise.
 pub(super) struct Teller {
     library: PgPool,
     paint: Paint,
-    keep_alive: Duration,
+    out: Box<dyn Write + Send + Sync>,
     /// Edits of each row that the library has not followed yet.
     pending: HashMap<String, Pending>,
     registered: Registered,
@@ -82,14 +86,13 @@ enum Actor {
 }
 
 impl Teller {
-    /// Tells to stdout. `keep_alive` is how often the registration is repeated.
-    pub(super) fn new(library: PgPool, paint: Paint, keep_alive: Duration) -> Self {
+    /// A teller who looks things up in the library's database.
+    pub(super) fn new(library: PgPool, paint: Paint, out: Box<dyn Write + Send + Sync>) -> Self {
         let (pending, registered) = (HashMap::new(), Registered::NotYet);
-        Self { library, paint, keep_alive, pending, registered, clock: String::new() }
+        Self { library, paint, out, pending, registered, clock: String::new() }
     }
 
     async fn cms(&mut self, event: Event) {
-        let keep_alive = self.keep_alive.as_secs();
         match event {
             Event::Edited { key, changes } => self.edited(key, changes).await,
             Event::Inserted { key } => self.say(Actor::Cms, &format!("adds #{key}")),
@@ -97,30 +100,24 @@ impl Teller {
             Event::Called { status: 200..300, .. } => {}
             Event::Called { key, status } => {
                 let text = format!("hears {status} about #{key}, and does not call again");
-                self.say(Actor::Cms, &self.paint.bad(&text));
+                self.add(Actor::Cms, &self.paint.bad(&text));
             }
             Event::Unreachable { key, reason } => {
                 let reason = prose::safe(&reason);
                 let text = format!("cannot reach the library ({reason}): it is not told of #{key}");
-                self.say(Actor::Cms, &self.paint.bad(&text));
+                self.add(Actor::Cms, &self.paint.bad(&text));
             }
             Event::Unheard { key } => {
                 let text = format!("has no listener: nobody is told of #{key}");
-                self.say(Actor::Cms, &self.paint.warn(&text));
+                self.add(Actor::Cms, &self.paint.warn(&text));
             }
             Event::Dropped { key } => {
                 let text = format!("loses its call about #{key} (a fault): the library is not told");
-                self.say(Actor::Cms, &self.paint.warn(&text));
+                self.add(Actor::Cms, &self.paint.warn(&text));
             }
             Event::ListenerSet { url } => self.listening(&url),
-            Event::ListenerRemoved => {
-                let text = format!("is told to call nobody; Accord registers again within {keep_alive} s");
-                self.forgotten(&text);
-            }
-            Event::ListenerForgotten => {
-                let text = format!("forgets its listener; Accord registers again within {keep_alive} s");
-                self.forgotten(&text);
-            }
+            Event::ListenerRemoved => self.forgotten("is told to call nobody any more"),
+            Event::ListenerForgotten => self.forgotten("forgets its listener (a fault)"),
         }
     }
 
@@ -131,12 +128,14 @@ impl Teller {
             None => self.name_in_library(key).await,
         };
         let title = name.map(|name| format!(" {}", prose::value(&name))).unwrap_or_default();
-        let changes: Changes =
-            changes.into_iter().map(|c| (c.field.name().to_owned(), (c.from, c.to))).collect();
         // The old name stands in the title, and of a text what is new says enough.
-        let told = changes.iter().map(|(field, (from, to))| {
-            let (before, after) = prose::change(from, to);
-            if to.is_string() { format!("{field} → {after}") } else { format!("{field} {before} → {after}") }
+        let told = changes.iter().map(|FieldChange { field, from, to }| {
+            let (field, (before, after)) = (field.name(), prose::change(from, to));
+            if to.is_string() {
+                format!("{field} → {after}")
+            } else {
+                format!("{field} {before} → {after}")
+            }
         });
         let told = told.collect::<Vec<_>>().join(", ");
         self.say(Actor::Cms, &format!("edits #{key}{}: {told}", self.paint.bold(&title)));
@@ -146,18 +145,21 @@ impl Teller {
     async fn library(&mut self, heard: Heard) {
         let place = self.paint.dim(&format!("ledger #{}", heard.position));
         let key = heard.key.as_deref().map(|key| format!(" #{}", prose::safe(key))).unwrap_or_default();
+        let about = if key.is_empty() { "" } else { " about" };
         let text = match heard.outcome.as_str() {
             "applied" => self.applied(&heard, &place).await,
-            "unchanged" => format!("knows that of{key} already: unchanged, {place}"),
-            "stale" => format!("lets that of{key} pass: the CMS itself says otherwise by now, {place}"),
+            "unchanged" => format!("has{key} like that already: unchanged, {place}"),
+            "stale" => {
+                format!("lets a call about{key} pass: the CMS itself says otherwise by now, {place}")
+            }
             _ => {
                 let why = prose::cut(&prose::safe(&heard.why), 100);
-                let entry = heard.quarantine.map(|id| format!(" as entry {id}")).unwrap_or_default();
-                let set_aside = self.paint.warn(&format!("sets a call{key} aside{entry}: {why}"));
-                format!("{set_aside}, {place}")
+                let entry = heard.quarantine.map(|id| format!(" {id}")).unwrap_or_default();
+                let set_aside = format!("sets a call{about}{key} aside, in quarantine entry{entry}: {why}");
+                format!("{}, {place}", self.paint.warn(&set_aside))
             }
         };
-        self.say(Actor::Library, &text);
+        self.add(Actor::Library, &text);
     }
 
     async fn applied(&mut self, heard: &Heard, place: &str) -> String {
@@ -183,8 +185,8 @@ impl Teller {
         let how = match self.registered {
             // The registration is repeated in case it was forgotten, which is no news.
             Registered::Yes => return,
-            Registered::NotYet => "registers with the CMS, which is to call",
-            Registered::Lost => "registers with the CMS again, which is to call",
+            Registered::NotYet => "registers with the CMS, to be called at",
+            Registered::Lost => "registers with the CMS again, to be called at",
         };
         self.registered = Registered::Yes;
         self.say(Actor::Accord, &format!("{how} {}", prose::safe(url)));
@@ -196,7 +198,7 @@ impl Teller {
     }
 
     fn missed(&mut self, events: u64) {
-        let text = format!("does {} more, too fast to be told", prose::count(events, "thing"));
+        let text = format!("did {} more, too fast to be told", prose::count(events, "thing"));
         self.say(Actor::Cms, &self.paint.dim(&text));
     }
 
@@ -229,34 +231,31 @@ impl Teller {
         name.ok().flatten().map(Value::String)
     }
 
+    /// Says something new.
     fn say(&mut self, actor: Actor, text: &str) {
-        self.say_at(Local::now(), actor, text);
+        self.clock.clear();
+        self.add(actor, text);
     }
 
-    fn say_at(&mut self, now: DateTime<Local>, actor: Actor, text: &str) {
-        let line = self.line(&now.format("%H:%M:%S").to_string(), actor, text);
-        // A reader that went away is no reason to stop the CMS and the library.
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
-    }
-
-    /// An answer of the library within the same second stands under what it answers.
-    fn line(&mut self, clock: &str, actor: Actor, text: &str) -> String {
-        let follows = matches!(actor, Actor::Library) && clock == self.clock;
-        clock.clone_into(&mut self.clock);
-        let clock = if follows { " ".repeat(clock.len()) } else { self.paint.dim(clock) };
+    /// Says what came of the last line: within the same second it stands below it, without a time.
+    fn add(&mut self, actor: Actor, text: &str) {
+        let now = Local::now().format("%H:%M:%S").to_string();
+        let clock = if now == self.clock { " ".repeat(now.len()) } else { self.paint.dim(&now) };
+        self.clock = now;
         let actor = match actor {
             Actor::Cms => self.paint.actor("CMS"),
             Actor::Library => self.paint.good("library"),
             Actor::Accord => self.paint.good("Accord"),
         };
-        format!("{clock}  {actor} {text}")
+        // A reader that went away is no reason to stop the CMS and the library.
+        let _ = writeln!(self.out, "{clock}  {actor} {text}");
     }
 }
 
 impl Pending {
-    fn add(&mut self, changes: Changes) {
+    fn add(&mut self, changes: Vec<FieldChange>) {
         self.edits += 1;
-        self.changes.extend(changes);
+        self.changes.extend(changes.into_iter().map(|c| (c.field.name().to_owned(), (c.from, c.to))));
     }
 
     /// Whether this is what the library did.
@@ -280,5 +279,102 @@ fn milliseconds(micros: i64) -> String {
     match micros {
         ..1000 => "less than 1 ms".to_owned(),
         _ => format!("{} ms", micros / 1000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use cms_simulator::Field;
+    use serde_json::json;
+    use sqlx::postgres::PgPoolOptions;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What a teller makes of these, without the time of day.
+    async fn told(events: Vec<Event>, heard: Vec<Heard>) -> String {
+        let nowhere = PgPoolOptions::new().connect_lazy("postgres://127.0.0.1:1/nowhere").unwrap();
+        let page = Page::default();
+        let mut teller = Teller::new(nowhere, Paint::plain(), Box::new(page.clone()));
+        for event in events {
+            teller.cms(event).await;
+        }
+        for heard in heard {
+            teller.library(heard).await;
+        }
+        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| format!("{}\n", line.chars().skip(10).collect::<String>())).collect()
+    }
+
+    #[tokio::test]
+    async fn what_the_cms_does_is_told_in_sentences() {
+        let change = |field, from, to| FieldChange { field, from, to };
+        let url = "http://127.0.0.1:9099/notifications/***".to_owned();
+        let changes = vec![
+            change(Field::Name, json!("Iris"), json!("IrisHOOO")),
+            change(Field::Forbidden, json!(false), json!(true)),
+        ];
+        let story = told(
+            vec![
+                Event::ListenerSet { url: url.clone() },
+                Event::ListenerSet { url: url.clone() },
+                Event::Edited { key: 7, changes },
+                Event::Called { key: 7, status: 200 },
+                Event::Called { key: 7, status: 503 },
+                Event::Dropped { key: 7 },
+                Event::Unreachable { key: 7, reason: "Connection refused".to_owned() },
+                Event::ListenerForgotten,
+                Event::Unheard { key: 7 },
+                Event::ListenerSet { url },
+            ],
+            Vec::new(),
+        );
+        insta::assert_snapshot!(story.await, @"
+        Accord registers with the CMS, to be called at http://127.0.0.1:9099/notifications/***
+        CMS edits #7 “Iris”: name → “IrisHOOO”, forbidden no → yes
+        CMS hears 503 about #7, and does not call again
+        CMS loses its call about #7 (a fault): the library is not told
+        CMS cannot reach the library (Connection refused): it is not told of #7
+        CMS forgets its listener (a fault)
+        CMS has no listener: nobody is told of #7
+        Accord registers with the CMS again, to be called at http://127.0.0.1:9099/notifications/***
+        ");
+    }
+
+    #[tokio::test]
+    async fn what_the_library_makes_of_it_is_told_with_its_place() {
+        let heard = |outcome: &str, key: Option<&str>| Heard {
+            outcome: outcome.to_owned(),
+            key: key.map(str::to_owned),
+            position: 17,
+            ..Heard::default()
+        };
+        let refused = |key| Heard {
+            quarantine: Some(3),
+            why: "no JSON: \u{1b}[2J".to_owned(),
+            ..heard("quarantined", key)
+        };
+        let lines =
+            vec![heard("unchanged", Some("7")), heard("stale", Some("7")), refused(None), refused(Some("7"))];
+        insta::assert_snapshot!(told(Vec::new(), lines).await, @r"
+        library has #7 like that already: unchanged, ledger #17
+        library lets a call about #7 pass: the CMS itself says otherwise by now, ledger #17
+        library sets a call aside, in quarantine entry 3: no JSON: \u{1b}[2J, ledger #17
+        library sets a call about #7 aside, in quarantine entry 3: no JSON: \u{1b}[2J, ledger #17
+        ");
     }
 }
