@@ -47,7 +47,7 @@ pub(super) async fn write(
         // A check that waits for the commit would blame the batch; alone, each change is judged at once.
         sqlx::raw_sql("set constraints all immediate").execute(&mut *conn).await?;
     }
-    let fence = pipeline::lock(&mut *conn, setting.ids.pipeline, setting.table.sql.target()).await?;
+    let fence = pipeline::lock(&mut *conn, setting.ids.pipeline).await?;
     let repeats = Repeats::find(conn, setting.ids.pipeline, batch).await?;
     let new: Vec<&Change> = repeats.first_seen.iter().map(|&i| batch[i]).collect();
     let (fresh, unverified) = consult(conn, setting, reference, &new).await?;

@@ -3,6 +3,8 @@
 //! Promises: costs nothing unless somebody listens (`accord::story` at debug level). Must not know: outcomes
 //! beyond what the answer says.
 
+use chrono::Utc;
+
 use crate::change::{Answer, Change, Intent, Outcome};
 
 /// The log target of the story.
@@ -13,25 +15,38 @@ pub(super) fn tell(pipeline: &str, batch: &[&Change], answers: &[Answer]) {
     if !tracing::enabled!(target: STORY, tracing::Level::DEBUG) {
         return;
     }
+    let now = Utc::now();
     for (change, answer) in batch.iter().zip(answers) {
-        let key = change.intent.key().map_or("?", |key| &**key.text());
-        let origin = change.origin.as_str();
         let again = if answer.duplicate { " (a repeat)" } else { "" };
+        let sentence = match &answer.outcome {
+            Outcome::Applied { .. } if matches!(change.intent, Intent::Delete { .. }) => "deleted",
+            Outcome::Applied { .. } => "applied",
+            Outcome::Unchanged { .. } => "unchanged: the library already said so",
+            Outcome::Stale { .. } => "stale: something newer is known",
+            Outcome::Quarantined { .. } => "quarantined",
+        };
+        let (mut changed, mut quarantine, mut why) = (None, None, None);
         match &answer.outcome {
-            Outcome::Applied { position, changed } => {
-                let what = if matches!(change.intent, Intent::Delete { .. }) { "deleted" } else { "applied" };
-                tracing::debug!(target: STORY, pipeline, key, origin, position, changed = changed.join(", "), "{what}{again}");
+            Outcome::Applied { changed: columns, .. } => changed = Some(columns.join(", ")),
+            Outcome::Quarantined { id, violations, .. } => {
+                quarantine = Some(*id);
+                why = violations.first().map(|violation| violation.message.as_str());
             }
-            Outcome::Unchanged { position } => {
-                tracing::debug!(target: STORY, pipeline, key, origin, position, "unchanged: the library already said so{again}");
-            }
-            Outcome::Stale { position } => {
-                tracing::debug!(target: STORY, pipeline, key, origin, position, "stale: something newer is known{again}");
-            }
-            Outcome::Quarantined { position, id, violations } => {
-                let why = violations.first().map_or("", |v| v.message.as_str());
-                tracing::debug!(target: STORY, pipeline, key, origin, position, quarantine = id, why, "quarantined{again}");
-            }
+            Outcome::Unchanged { .. } | Outcome::Stale { .. } => {}
         }
+        tracing::debug!(
+            target: STORY,
+            pipeline,
+            key = change.intent.key().map(|key| &**key.text()),
+            origin = change.origin.as_str(),
+            outcome = answer.outcome.as_str(),
+            position = answer.outcome.position(),
+            // From its last byte to its commit.
+            elapsed_us = (now - change.body.received_at).num_microseconds().unwrap_or_default().max(0),
+            changed,
+            quarantine,
+            why,
+            "{sentence}{again}"
+        );
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -175,7 +175,7 @@ impl Writer {
         self.ensure_session().await?;
         let Some(session) = &mut self.session else { return Err(Trouble::Raced) };
         if let Some(written) = unknown.take() {
-            match look_up(session, &self.sql, &written).await {
+            match look_up(session, &written).await {
                 Ok(true) => return Ok(written),
                 Ok(false) => {}
                 Err(error) => {
@@ -231,7 +231,7 @@ impl Writer {
                 return session.conn.ping().await;
             }
             sqlx::raw_sql("begin").execute(&mut session.conn).await?;
-            let fence = pipeline::lock(&mut session.conn, session.ids.pipeline, self.sql.target()).await?;
+            let fence = pipeline::lock(&mut session.conn, session.ids.pipeline).await?;
             let words: Vec<&str> = gaps.iter().map(|gap| gap.as_str()).collect();
             pipeline::advance(&mut session.conn, session.ids.pipeline, fence.position, &words).await?;
             sqlx::raw_sql("commit").execute(&mut session.conn).await?;
@@ -309,11 +309,11 @@ impl Writer {
 }
 
 /// Whether a commit whose answer was lost took place. The lock waits for the transaction in question to end.
-async fn look_up(session: &mut Session, sql: &TableSql, written: &Written) -> Result<bool, sqlx::Error> {
+async fn look_up(session: &mut Session, written: &Written) -> Result<bool, sqlx::Error> {
     let Some((first, at)) = written.mark else { return Ok(true) };
     sqlx::raw_sql("begin").execute(&mut session.conn).await?;
-    pipeline::lock(&mut session.conn, session.ids.pipeline, sql.target()).await?;
-    let held = ledger::holds(&mut session.conn, session.ids.pipeline, first, at as DateTime<Utc>).await?;
+    pipeline::lock(&mut session.conn, session.ids.pipeline).await?;
+    let held = ledger::holds(&mut session.conn, session.ids.pipeline, first, at).await?;
     sqlx::raw_sql("commit").execute(&mut session.conn).await?;
     tracing::info!(position = first, committed = held, "looked up a commit whose answer was lost");
     Ok(held)

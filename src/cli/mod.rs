@@ -4,6 +4,7 @@
 //! or failed check, 4 held or inconclusive. Must not know: how any command does its work.
 
 pub mod contract;
+pub mod demo;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,6 +34,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Watch a library follow a CMS: everything runs in this process, with a Postgres of its own.
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(demo::DemoArgs),
     /// Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order.
     Serve,
     /// Bring schema `accord` in the library's database up to date. (`serve` does so by itself.)
@@ -55,6 +59,7 @@ impl Cli {
     /// Does what was asked for.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::Demo(args) => demo::run(args).await,
             Command::Contract(command) => contract::run(command, self.json).await,
             Command::Serve => serve(&Config::load(self.config.as_deref())?).await,
             Command::Migrate => migrate(&Config::load(self.config.as_deref())?).await,
@@ -72,7 +77,7 @@ impl Cli {
 }
 
 async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
-    telemetry::init(Some(&config.log.filter))?;
+    telemetry::init(&config.log)?;
     tracing::info!(config = %config.redacted()?, "starting");
     for warning in config.warnings() {
         tracing::warn!("{warning}");

@@ -1,7 +1,7 @@
 //! What the process tells about itself: its log, here, and its numbers, in [`metrics`].
 //!
 //! Promises: log goes to stderr, for stdout is for results; text for a person at a terminal, JSON for a
-//! machine; a panic is one log event like any other. Must not know: what is logged.
+//! machine, unless configured otherwise; a panic is one log event like any other. Must not know: what is logged.
 
 pub mod metrics;
 
@@ -11,25 +11,41 @@ use std::io::IsTerminal;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Identity, Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::{Log, LogFormat};
 
 /// The environment variable that overrides the configured filter.
 pub const FILTER_VARIABLE: &str = "ACCORD_LOG";
 
-/// What is logged when nobody says otherwise.
-pub const DEFAULT_FILTER: &str = "info";
-
 /// Starts logging for the whole process, once. `ACCORD_LOG` wins over the configured filter.
-pub fn init(configured: Option<&str>) -> Result<(), TelemetryError> {
+pub fn init(log: &Log) -> Result<(), TelemetryError> {
+    init_beside(log, Identity::new())
+}
+
+/// As [`init`], beside a listener of the caller's own, which the filter does not concern.
+pub fn init_beside<L>(log: &Log, listener: L) -> Result<(), TelemetryError>
+where
+    L: Layer<Registry> + Send + Sync,
+{
     let overridden = std::env::var(FILTER_VARIABLE).ok();
-    let filter = parse(overridden.as_deref().or(configured).unwrap_or(DEFAULT_FILTER))?;
-    let registry = tracing_subscriber::registry().with(filter);
+    let filter = parse(overridden.as_deref().unwrap_or(&log.filter))?;
+    let at_terminal = std::io::stderr().is_terminal();
+    let pretty = match log.format {
+        LogFormat::Auto => at_terminal,
+        LogFormat::Pretty => true,
+        LogFormat::Json => false,
+    };
+    let registry = tracing_subscriber::registry().with(listener);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        registry.with(lines.with_timer(WallClock).with_target(false)).try_init()?;
+    if pretty {
+        let lines = lines.with_timer(WallClock).with_target(false).with_ansi(at_terminal);
+        registry.with(lines.with_filter(filter)).try_init()?;
     } else {
-        registry.with(lines.json().flatten_event(true).with_span_list(false)).try_init()?;
+        let lines = lines.json().flatten_event(true).with_span_list(false);
+        registry.with(lines.with_filter(filter)).try_init()?;
     }
     log_panics();
     Ok(())
@@ -88,6 +104,6 @@ mod tests {
     fn a_filter_that_cannot_be_read_is_named() {
         let error = parse("accord=loud").unwrap_err().to_string();
         assert!(error.contains("`accord=loud`"), "{error}");
-        assert!(parse(DEFAULT_FILTER).is_ok());
+        assert!(parse(&Log::default().filter).is_ok());
     }
 }
