@@ -16,7 +16,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
     find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --workspace --bin accord --bin cms_simulator \
-    && install -D --target-directory=/out target/release/accord target/release/cms_simulator
+    && install -D --strip --target-directory=/out target/release/accord target/release/cms_simulator
 
 FROM debian:trixie-slim AS runtime
 LABEL org.opencontainers.image.licenses="MIT OR Apache-2.0"

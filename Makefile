@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 ARGS ?=
 
-.PHONY: help demo test check bench-ingest
+.PHONY: help demo test check check-docker bench-ingest
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ check: ## Check format, lints, documentation and dependencies
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	scripts/check-dependencies.sh
+
+# Not part of CI: it needs root, and its first run is a release build.
+check-docker: ## Check Dockerfile and compose file by running them, without a Docker engine
+	scripts/check-docker.sh
 
 bench-ingest: ## Measure ingestion side by side with simpler servers
 	@flags=$$(scripts/setup.sh); exec cargo bench $$flags --bench ingest -- $(ARGS)

@@ -6,10 +6,13 @@ from pathlib import Path
 from check_docker.build import build
 from check_docker.up import up
 
-match sys.argv[1:]:
-    case ["build", work, cache]:
-        build(Path(work), Path(cache))
-    case ["up", work]:
-        up(Path(work))
-    case _:
-        raise SystemExit(__doc__)
+try:
+    match sys.argv[1:]:
+        case ["build", work, cache]:
+            build(Path(work), Path(cache))
+        case ["up", work]:
+            up(Path(work))
+        case _:
+            raise SystemExit(__doc__)
+except AssertionError as failure:
+    raise SystemExit(f"check-docker: FAILED: {failure}") from None

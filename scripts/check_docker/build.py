@@ -1,4 +1,4 @@
-"""Runs the build: every step of every stage, into a layer a stage."""
+"""Runs the build: every step of every stage, into one layer an image."""
 
 import os
 import re
@@ -12,13 +12,6 @@ from check_docker.root import Root, run
 IN_BASE_IMAGE = {"linux-vdso.so.1", "libc.so.6", "libgcc_s.so.1", "libm.so.6"}
 
 
-def layers(work: Path, stages: dict, name: str) -> list[Path]:
-    """The layers of a stage, lowest first."""
-    stage = stages[name]
-    below = layers(work, stages, stage.base) if stage.base in stages else []
-    return [*below, work / "layers" / name]
-
-
 def build(work: Path, cache: Path) -> None:
     """Builds all images of the tree in `work`."""
     tree = work / "tree"
@@ -29,9 +22,9 @@ def build(work: Path, cache: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     roots: dict[str, Root] = {}
     for name, stage in stages.items():
-        *below, layer = layers(work, stages, name)
-        root = roots[name] = Root(work, below, layer)
-        directory = stages[stage.base].workdir if stage.base in stages else "/"
+        is_derived = stage.base in stages
+        root = roots[name] = Root(work, name, roots[stage.base].layer if is_derived else None)
+        directory = stages[stage.base].workdir if is_derived else "/"
         for word, rest in stage.steps:
             print(f"[{name}] {word} {rest}", flush=True)
             match word:

@@ -14,16 +14,15 @@ def run(*command, **options):
 
 
 class Root:
-    """A root file system: a layer over others, over this machine."""
+    """A root file system: a layer over this machine. It starts as a copy of its base's layer, if it has one."""
 
-    def __init__(self, work: Path, layers: list[Path], layer: Path):
-        self.path = work / f"root-{layer.name}"
-        self.layer = layer
-        work_directory = work / f"overlay-{layer.name}"
-        for directory in (self.path, layer, work_directory):
-            directory.mkdir(parents=True, exist_ok=True)
-        lower = ":".join(str(part) for part in [*reversed(layers), Path("/")])
-        options = f"lowerdir={lower},upperdir={layer},workdir={work_directory}"
+    def __init__(self, work: Path, name: str, base: Path | None = None):
+        self.path, self.layer, scratch = (work / part / name for part in ("roots", "layers", "scratch"))
+        for directory in (self.path, self.layer, scratch):
+            directory.mkdir(parents=True)
+        if base:
+            run("cp", "--archive", f"{base}/.", self.layer)
+        options = f"lowerdir=/,upperdir={self.layer},workdir={scratch}"
         run("mount", "-t", "overlay", "overlay", "-o", options, self.path)
         run("mount", "-t", "proc", "proc", self.inside("/proc"))
         run("mount", "--rbind", "/dev", self.inside("/dev"))

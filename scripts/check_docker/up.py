@@ -21,27 +21,38 @@ def up(work: Path) -> None:
     stages = dockerfile.read(work / "tree/Dockerfile")
     services = compose.read(work / "tree/docker-compose.yaml")
     hosts = "".join(f"{service.address} {' '.join(service.names)}\n" for service in services)
-    containers = {}
-    for service in services:
-        container = containers[service.name] = Container(work, service, stages, hosts)
-        for name, wish in service.settings.get("depends_on", {}).items():
-            assert wish["condition"] == "service_healthy"
-            containers[name].await_health()
-        container.start()
-        say(f"started {service.name}: {' '.join(container.command)}")
-    for name, container in containers.items():
-        container.await_health()
-        confined(container)
-        say(f"{name} is healthy, as user {container.uid} without capabilities")
+    containers: dict[str, Container] = {}
     try:
+        for service in services:
+            containers[service.name] = Container(work, service, stages, hosts)
+            start(service.name, containers)
+        for container in containers.values():
+            container.await_health()
+            confined(container)
         registered()
         followed(work / "tree/database_config/fragrances.csv")
-    except AssertionError as failure:
-        raise SystemExit(f"{failure}\n" + "\n".join(c.log.read_text() for c in containers.values())) from None
-    for name in reversed(containers):
-        code = containers[name].stop()
-        assert code == 0, f"{name} ended with {code}:\n{containers[name].log.read_text()}"
-        say(f"stopped {name} in order")
+        for container in reversed(containers.values()):
+            stop(container)
+    except AssertionError:
+        for name, container in containers.items():
+            say(f"-- log of {name}\n{container.log.read_text()}")
+        raise
+
+
+def start(name: str, containers: dict[str, Container]) -> None:
+    """Starts a service when those it depends on are healthy."""
+    for needed, wish in containers[name].service.settings.get("depends_on", {}).items():
+        assert wish == {"condition": "service_healthy"}, f"this check does not know {wish}"
+        containers[needed].await_health()
+    containers[name].start()
+    say(f"started {name}: {' '.join(containers[name].command)}")
+
+
+def stop(container: Container) -> None:
+    """Ends a service as compose does."""
+    name, code = container.service.name, container.stop()
+    assert code == 0, f"{name} ended with {code}"
+    say(f"stopped {name} in order")
 
 
 def confined(container: Container) -> None:
@@ -52,6 +63,7 @@ def confined(container: Container) -> None:
     assert status["NoNewPrivs"] == "1"
     written = container.exec(["touch", "/etc/written"])
     assert "Read-only file system" in written.stderr, "the root file system can be written to"
+    say(f"{container.service.name} is healthy, as user {container.uid} without capabilities")
 
 
 def registered() -> None:
