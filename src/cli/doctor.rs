@@ -136,6 +136,12 @@ mod tests {
         assert!(!findings.has_failed());
         findings.fail("library", "connection refused", "start Postgres");
         assert!(findings.has_failed());
-        insta::assert_snapshot!(findings.readable(Paint::plain()), @"");
+        insta::assert_snapshot!(findings.readable(Paint::plain()), @"
+        ok    configuration  1 pipeline configured
+        WARN  clock          3.0 s behind the database's
+                             → synchronize it
+        FAIL  library        connection refused
+                             → start Postgres
+        ");
     }
 }

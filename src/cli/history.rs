@@ -135,6 +135,15 @@ mod tests {
         let events = [applied, refused];
         let history = History { pipeline: "fragrances", key: "4254", events: &events };
         let text = history.readable(Paint::plain()).replace(&time, "TIME");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @"
+        fragrances #4254
+
+        #17  TIME  applied update  from webhook, contract 1.0.0
+            cost       12.5 (confirmed)
+            forbidden  no → yes
+            name       “Iris” → “IrisHOOO”
+
+        #17  TIME  quarantined  from webhook, contract 1.0.0, event e-1, quarantine entry 3
+        ");
     }
 }

@@ -29,7 +29,7 @@ use crate::{serve, telemetry};
 #[command(name = "accord", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub struct Cli {
     /// The configuration file; by default ./accord.toml, where there is one.
-    #[arg(long, global = true, value_name = "FILE", env = "ACCORD_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "ACCORD_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// Print results as JSON.
     #[arg(long, global = true)]
@@ -144,6 +144,42 @@ mod tests {
 
     #[test]
     fn the_help_teaches() {
-        insta::assert_snapshot!(Cli::command().term_width(100).render_help(), @"");
+        insta::assert_snapshot!(Cli::command().term_width(100).render_help(), @"
+        Keeps a library's Postgres in accord with the systems that feed it
+
+        Usage: accord [OPTIONS] <COMMAND>
+
+        Commands:
+          demo      Watch a library follow a CMS: everything runs in this process, with a Postgres of its
+                    own
+          serve     Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
+          status    Show how each pipeline is doing, whether a server runs or not
+          history   Show what happened to one row: each change, from → to
+          doctor    Check everything that Accord stands on, and say how to mend what is wrong
+          token     The secret at the end of a webhook's URL
+          contract  Look at a data contract, or write the first one of a table
+          migrate   Bring schema `accord` in the library's database up to date. (`serve` does so by itself.)
+          config    Look at the configuration
+          help      Print this message or the help of the given subcommand(s)
+
+        Options:
+              --config <FILE>  The configuration file; by default ./accord.toml, where there is one [env:
+                               ACCORD_CONFIG=]
+              --json           Print results as JSON
+          -h, --help           Print help
+          -V, --version        Print version
+
+        Examples:
+          accord demo                                         see it work, without any set-up
+          accord contract import --from URL fragrances        a first contract for a table of yours
+          accord doctor                                       is everything there that `serve` needs?
+          accord serve --config accord.toml
+          accord status                                       how is it doing?
+          accord history fragrances 4254                      what happened to this row?
+
+        Exit codes: 0 clean or done, 1 error, 2 wrong usage, 3 drift or a failed check, 4 held or
+        inconclusive.
+        Log: ACCORD_LOG=debug (or warn,accord=debug, …) overrides log.filter.
+        ");
     }
 }

@@ -95,12 +95,12 @@ async fn direct(options: &PgConnectOptions, findings: &mut Findings) {
 }
 
 async fn is_direct(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
-    let mut asked = session::connect_reader(options, session::PATIENCE).await?;
+    let mut asked = PgConnection::connect_with(options).await?;
     let first = backend(&mut asked).await?;
     let mut bystanders = Vec::with_capacity(BYSTANDERS);
     let mut is_direct = true;
     for _ in 0..BYSTANDERS {
-        let mut bystander = session::connect_reader(options, session::PATIENCE).await?;
+        let mut bystander = PgConnection::connect_with(options).await?;
         sqlx::raw_sql("begin; select 1").execute(&mut bystander).await?;
         bystanders.push(bystander);
         is_direct &= backend(&mut asked).await? == first;
