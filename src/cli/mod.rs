@@ -164,7 +164,7 @@ mod tests {
 
         Options:
               --config <FILE>  The configuration file; by default ./accord.toml, where there is one [env:
-                               ACCORD_CONFIG=]
+                               ACCORD_CONFIG]
               --json           Print results as JSON
           -h, --help           Print help
           -V, --version        Print version

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::harness::{Process, accord, eventually, free_port};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A demo that runs.
 struct Demo {

@@ -46,6 +46,10 @@ async fn serve(mut client: TcpStream, target: SocketAddr, idle: Idle) -> Option<
     let mut lent: Option<TcpStream> = None;
     loop {
         let count = client.read(&mut bytes).await.ok().filter(|count| *count > 0)?;
+        // A session that ends does not end a backend, unless it leaves a transaction in it.
+        if bytes[0] == b'X' {
+            return None;
+        }
         let mut backend = lent.take().or_else(|| idle.lock().unwrap().pop())?;
         backend.write_all(&bytes[..count]).await.ok()?;
         match answer(&mut backend, &mut client, false).await? {
