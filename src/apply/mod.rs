@@ -5,6 +5,7 @@
 
 mod batch;
 mod disposition;
+mod flush;
 mod fold;
 mod reference;
 mod slice;

@@ -42,6 +42,8 @@ pub(super) enum Trouble {
     Sql(sqlx::Error),
     /// Somebody outside wrote the same row between our read and our write.
     Raced,
+    /// Batches from before were lost, and have to be done again first.
+    Lost,
     /// Every change of a larger batch was refused for the same reason: that is no bad data.
     Alike(Violation),
 }

@@ -1,22 +1,27 @@
 //! The one writer of a pipeline: gathers what waits, commits it, answers.
 //!
 //! Promises: while one batch commits the next gathers; an unavailable database is waited for, and its batch
-//! is not given up; a commit whose outcome is unknown is looked up before anything is answered. Must not
-//! know: where changes come from.
+//! is not given up; a commit whose outcome is unknown is looked up before anything is answered, and what a
+//! crash of the database took back is done again, before anything newer. Must not know: where changes come
+//! from.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::apply::batch::{self, Setting, Written};
 use crate::apply::disposition::{self, Disposition};
+use crate::apply::flush::{self, Flusher, Pending, Queue};
 use crate::apply::reference::Reference;
 use crate::apply::slice::{Care, Table, Trouble};
-use crate::apply::{Gap, Health, Settings, Shared, Stop, Submission, story};
-use crate::change::{Answer, Change};
+use crate::apply::{Gap, Health, Settings, Shared, Stop, Submission};
+use crate::change::Change;
 use crate::library::facts::{self, Strictness};
 use crate::library::pipeline::{self, Ids};
 use crate::library::statement::TableSql;
@@ -28,11 +33,16 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 /// How often the table's own rules are read again: somebody may alter the table.
 const FACTS_AGE: Duration = Duration::from_secs(30);
 
-/// How long a batch may take before its connection counts as dead; longer than any statement may.
+/// How long a batch may take before its connection counts as dead: longer than any statement may, and more
+/// for each change, since a refused batch is searched for its culprits.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(20);
+const CHANGE_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Pauses between tries while the database is away.
 const PAUSES: [u64; 6] = [50, 100, 250, 500, 1000, 2000];
+
+/// How often a writer that ends looks whether the last flush is done.
+const LAST_FLUSH_POLL: Duration = Duration::from_millis(5);
 
 /// How often a batch that fails alike is tried before its changes go to quarantine after all.
 const ALIKE_TRIES: usize = 3;
@@ -51,7 +61,10 @@ pub(super) struct Writer {
     sql: TableSql,
     reference: Option<Reference>,
     session: Option<Session>,
-    shared: std::sync::Arc<Shared>,
+    queue: Arc<Queue>,
+    /// Batches that a crash of the database took back: to be done again before anything newer.
+    lost: VecDeque<Pending>,
+    shared: Arc<Shared>,
     stop: Stop,
 }
 
@@ -59,22 +72,51 @@ pub(super) struct Writer {
 struct Stopped;
 
 impl Writer {
-    pub(super) fn new(settings: Settings, shared: std::sync::Arc<Shared>, stop: Stop) -> Self {
+    pub(super) fn new(settings: Settings, shared: Arc<Shared>, stop: Stop) -> Self {
         let sql = TableSql::new(settings.gate.contract());
         let reference = settings.reference.clone().map(|r| Reference::new(r, settings.gate.clone()));
-        Self { settings, sql, reference, session: None, shared, stop }
+        Self {
+            settings,
+            sql,
+            reference,
+            session: None,
+            queue: Arc::default(),
+            lost: VecDeque::new(),
+            shared,
+            stop,
+        }
     }
 
     /// Works until it is told to drain and all that was handed in is settled.
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Submission>) {
-        let mut waiting = Vec::new();
+        let flusher = Flusher {
+            pipeline: self.settings.name.clone(),
+            connect: self.settings.connect.clone(),
+            queue: Arc::clone(&self.queue),
+            shared: Arc::clone(&self.shared),
+        };
+        let _flusher = AbortOnDropHandle::new(tokio::spawn(flusher.run()));
         // Before the first change comes, so that we are ready when it does.
         self.heartbeat().await;
+        if self.work(&mut inbox).await.is_ok() && self.wait_for_the_last_flush().await.is_ok() {
+            tracing::debug!(pipeline = self.settings.name, "everything handed in is settled");
+        }
+        if let Some(session) = self.session.take() {
+            let _ = session.conn.close().await;
+        }
+    }
+
+    async fn work(&mut self, inbox: &mut mpsc::Receiver<Submission>) -> Result<(), Stopped> {
+        let mut waiting = Vec::new();
         loop {
             let gather = inbox.recv_many(&mut waiting, self.settings.max_batch);
             let gathered = tokio::select! {
                 biased;
                 gathered = tokio::time::timeout(HEARTBEAT, gather) => gathered,
+                () = self.queue.doubted.notified() => {
+                    self.resolve_if_unsure().await?;
+                    continue;
+                }
                 () = self.stop.drain.cancelled() => {
                     inbox.close();
                     self.stop.drain = CancellationToken::new();
@@ -82,53 +124,64 @@ impl Writer {
                 }
             };
             match gathered {
-                Ok(0) => break,
-                Ok(_) => {
-                    if self.settle(&mut waiting).await.is_err() {
-                        return;
-                    }
+                Ok(0) => return Ok(()),
+                Ok(_) => self.commit_all(&mut waiting).await?,
+                Err(_idle) => {
+                    self.heartbeat().await;
+                    self.resolve_if_unsure().await?;
                 }
-                Err(_idle) => self.heartbeat().await,
             }
-        }
-        if let Some(session) = self.session.take() {
-            let _ = session.conn.close().await;
         }
     }
 
-    /// Settles all submissions and answers them.
-    async fn settle(&mut self, waiting: &mut Vec<Submission>) -> Result<(), Stopped> {
-        let changes: Vec<&Change> = waiting.iter().flat_map(|submission| &submission.changes).collect();
-        let mut answers = Vec::with_capacity(changes.len());
-        for batch in changes.chunks(self.settings.max_batch) {
-            answers.extend(self.commit(batch).await?);
-        }
-        let mut answers = answers.into_iter();
-        for submission in waiting.drain(..) {
-            let count = submission.changes.len();
-            // The asker may be gone; what it asked for is done all the same.
-            let _ = submission.reply.send(answers.by_ref().take(count).collect());
+    async fn wait_for_the_last_flush(&mut self) -> Result<(), Stopped> {
+        while !self.queue.is_empty() {
+            tokio::time::sleep(LAST_FLUSH_POLL).await;
+            self.resolve_if_unsure().await?;
         }
         Ok(())
     }
 
-    /// Commits one batch, however long the database takes to be there.
-    async fn commit(&mut self, batch: &[&Change]) -> Result<Vec<Answer>, Stopped> {
+    async fn resolve_if_unsure(&mut self) -> Result<(), Stopped> {
+        if self.queue.is_unsure() {
+            // A commit of nothing: on its way it looks up what is unsure, and does again what is lost.
+            self.commit(Vec::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits all submissions, a transaction for as many as a batch may hold; never splits one.
+    async fn commit_all(&mut self, waiting: &mut Vec<Submission>) -> Result<(), Stopped> {
+        while !waiting.is_empty() {
+            let mut changes = 0;
+            let fits = waiting.iter().take_while(|submission| {
+                changes += submission.changes.len();
+                changes <= self.settings.max_batch
+            });
+            let count = fits.count().max(1);
+            self.commit(waiting.drain(..count).collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits one batch, however long the database takes to be there, and leaves it to be flushed.
+    async fn commit(&mut self, submissions: Vec<Submission>) -> Result<(), Stopped> {
+        let began = Instant::now();
+        let batch: Vec<&Change> = submissions.iter().flat_map(|submission| &submission.changes).collect();
+        let patience = BATCH_TIMEOUT + CHANGE_TIMEOUT * u32::try_from(batch.len()).unwrap_or(u32::MAX);
         let mut care = Care::Swift;
         let mut failures = 0;
         let mut alike = 0;
         let mut unknown: Option<Written> = None;
-        loop {
-            let began = Instant::now();
-            let tried = tokio::time::timeout(BATCH_TIMEOUT, self.try_commit(batch, care, &mut unknown)).await;
+        let written = loop {
+            self.redo_lost().await?;
+            let tried = tokio::time::timeout(patience, self.try_commit(&batch, care, &mut unknown)).await;
             let error = match tried.unwrap_or_else(|_| Err(session::no_answer().into())) {
-                Ok(written) => {
-                    self.succeeded(batch, &written, began.elapsed());
-                    return Ok(written.answers);
-                }
+                Ok(written) => break written,
                 Err(error) => error,
             };
             match error {
+                Trouble::Lost => continue,
                 Trouble::Raced => care = Care::Careful,
                 Trouble::Alike(violation) => {
                     alike += 1;
@@ -163,7 +216,25 @@ impl Writer {
                 },
             }
             self.roll_back().await;
+        };
+        self.ready();
+        if !submissions.is_empty() {
+            let Written { answers, mark } = written;
+            self.queue.push(Pending { submissions, answers, mark, began });
         }
+        Ok(())
+    }
+
+    /// Does again, in their order, the batches that a crash of the database took back.
+    async fn redo_lost(&mut self) -> Result<(), Stopped> {
+        while let Some(lost) = self.lost.pop_front() {
+            let mut rest = std::mem::take(&mut self.lost);
+            let redone = Box::pin(self.commit(lost.submissions)).await;
+            // What got lost meanwhile was committed before the rest.
+            self.lost.append(&mut rest);
+            redone?;
+        }
+        Ok(())
     }
 
     async fn try_commit(
@@ -173,9 +244,12 @@ impl Writer {
         unknown: &mut Option<Written>,
     ) -> Result<Written, Trouble> {
         self.ensure_session().await?;
+        if self.queue.is_unsure() && self.resolve().await? {
+            return Err(Trouble::Lost);
+        }
         let Some(session) = &mut self.session else { return Err(Trouble::Raced) };
         if let Some(written) = unknown.take() {
-            match look_up(session, &self.sql, &written).await {
+            match look_up(session, written.mark).await {
                 Ok(true) => return Ok(written),
                 Ok(false) => {}
                 Err(error) => {
@@ -218,7 +292,28 @@ impl Writer {
         let ids = pipeline::enroll(&mut conn, &self.settings.name, self.sql.target(), contract).await?;
         let strictness = facts::strictness(&mut conn, self.sql.target(), contract).await?;
         self.session = Some(Session { conn, ids, strictness, facts_read: Instant::now() });
+        // The connection before this one may have ended in a crash of the server.
+        self.queue.doubt();
         Ok(())
+    }
+
+    /// Finds out which of the batches that wait for their flush are there. True when some are lost.
+    async fn resolve(&mut self) -> Result<bool, sqlx::Error> {
+        let queue = Arc::clone(&self.queue);
+        let _turn = queue.turn.lock().await;
+        let Some(session) = &mut self.session else { return Ok(false) };
+        flush::barrier(&mut session.conn).await?;
+        while !queue.is_empty() {
+            // The log ends somewhere: after the first batch that it does not hold, it holds none.
+            let is_there = self.lost.is_empty() && look_up(session, queue.front_mark()).await?;
+            match queue.pop() {
+                Some(batch) if is_there => batch.answer(&self.settings.name, &self.shared),
+                Some(batch) => self.lost.push_back(batch),
+                None => {}
+            }
+        }
+        queue.sure();
+        Ok(!self.lost.is_empty())
     }
 
     /// Makes sure that a change could commit now, and writes gaps that nobody else would carry.
@@ -231,7 +326,7 @@ impl Writer {
                 return session.conn.ping().await;
             }
             sqlx::raw_sql("begin").execute(&mut session.conn).await?;
-            let fence = pipeline::lock(&mut session.conn, session.ids.pipeline, self.sql.target()).await?;
+            let fence = pipeline::lock(&mut session.conn, session.ids.pipeline).await?;
             let words: Vec<&str> = gaps.iter().map(|gap| gap.as_str()).collect();
             pipeline::advance(&mut session.conn, session.ids.pipeline, fence.position, &words).await?;
             sqlx::raw_sql("commit").execute(&mut session.conn).await?;
@@ -267,15 +362,6 @@ impl Writer {
         }
     }
 
-    fn succeeded(&self, batch: &[&Change], written: &Written, took: Duration) {
-        self.ready();
-        if written.unverified {
-            tracing::debug!(pipeline = self.settings.name, "applied without the reference's word");
-        }
-        self.shared.committed(batch, &written.answers, took);
-        story::tell(&self.settings.name, batch, &written.answers);
-    }
-
     fn ready(&self) {
         if self.shared.set_health(Health::Ready) {
             tracing::info!(pipeline = self.settings.name, "the library takes changes");
@@ -309,11 +395,11 @@ impl Writer {
 }
 
 /// Whether a commit whose answer was lost took place. The lock waits for the transaction in question to end.
-async fn look_up(session: &mut Session, sql: &TableSql, written: &Written) -> Result<bool, sqlx::Error> {
-    let Some((first, at)) = written.mark else { return Ok(true) };
+async fn look_up(session: &mut Session, mark: Option<(i64, DateTime<Utc>)>) -> Result<bool, sqlx::Error> {
+    let Some((first, at)) = mark else { return Ok(true) };
     sqlx::raw_sql("begin").execute(&mut session.conn).await?;
-    pipeline::lock(&mut session.conn, session.ids.pipeline, sql.target()).await?;
-    let held = ledger::holds(&mut session.conn, session.ids.pipeline, first, at as DateTime<Utc>).await?;
+    pipeline::lock(&mut session.conn, session.ids.pipeline).await?;
+    let held = ledger::holds(&mut session.conn, session.ids.pipeline, first, at).await?;
     sqlx::raw_sql("commit").execute(&mut session.conn).await?;
     tracing::info!(position = first, committed = held, "looked up a commit whose answer was lost");
     Ok(held)

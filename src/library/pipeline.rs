@@ -35,7 +35,10 @@ pub async fn enroll(
     contract: &Contract,
 ) -> Result<Ids, sqlx::Error> {
     let pipeline = sqlx::query_scalar(
-        "insert into accord.pipeline (name, tables) values ($1, array[$2])
+        // However the table is written, its full name decides who shares a lock.
+        "insert into accord.pipeline (name, tables) values ($1, array[coalesce(
+             (select format('%I.%I', n.nspname, c.relname)
+              from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass($2)), $2)])
          on conflict (name) do update set tables = excluded.tables
          returning id",
     )
@@ -60,12 +63,15 @@ pub async fn enroll(
 /// Takes the lock, in a statement of its own: what is read afterwards is read under it.
 ///
 /// Pipelines that write the same table lock each other's rows too, in one order.
-pub async fn lock(executor: impl PgExecutor<'_>, pipeline: i16, table: &str) -> Result<Fence, sqlx::Error> {
+pub async fn lock(executor: impl PgExecutor<'_>, pipeline: i16) -> Result<Fence, sqlx::Error> {
     let rows = sqlx::query(
-        "select id, position, clock_timestamp() from accord.pipeline
-         where tables @> array[$1] or id = $2 order by id for no key update",
+        // The clock is read outside, once the lock is held: the ledger's instants follow its positions.
+        "with locked as (
+             select id, position from accord.pipeline
+             where tables && (select tables from accord.pipeline where id = $1)
+             order by id for no key update)
+         select id, position, clock_timestamp() from locked",
     )
-    .bind(table)
     .bind(pipeline)
     .fetch_all(executor)
     .await?;

@@ -27,6 +27,7 @@ const PINNED: &str = "
     set lock_timeout = '10s';
     set statement_timeout = '15s';
     set idle_in_transaction_session_timeout = '30s';
+    set plan_cache_mode = force_generic_plan;
     select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off';
 ";
 

@@ -46,6 +46,7 @@ pub(crate) struct Waist {
 
 /// How a test wants its waist.
 pub(crate) struct Wish<'a> {
+    pub(crate) name: &'a str,
     pub(crate) contract: &'a str,
     pub(crate) table: &'a str,
     pub(crate) mode: Mode,
@@ -56,11 +57,12 @@ pub(crate) struct Wish<'a> {
 impl Default for Wish<'_> {
     fn default() -> Self {
         Self {
+            name: "items",
             contract: ITEM,
             table: ITEM_TABLE,
             mode: Mode::Apply,
             reference: None,
-            hold: Duration::from_secs(20),
+            hold: Duration::from_mins(1),
         }
     }
 }
@@ -81,7 +83,7 @@ impl Waist {
         let gate = Gate::new(contract);
         let metrics = Metrics::new();
         let settings = Settings {
-            name: "items".to_owned(),
+            name: wish.name.to_owned(),
             gate: gate.clone(),
             connect: url.parse().unwrap(),
             mode: wish.mode,
@@ -90,7 +92,7 @@ impl Waist {
             max_held: 1024,
             max_held_bytes: 64 << 20,
             hold: wish.hold,
-            metrics: metrics.pipeline("items"),
+            metrics: metrics.pipeline(wish.name),
         };
         let drain = CancellationToken::new();
         let (applier, writer) =

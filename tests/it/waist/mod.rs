@@ -1,4 +1,6 @@
 //! The waist against a real Postgres.
 
 mod batching;
+mod disposition;
 mod promises;
+mod retention;

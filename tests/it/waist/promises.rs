@@ -267,3 +267,38 @@ schema:
     assert_eq!(words(&waist.applier.apply(vec![gone]).await.unwrap()), ["applied"]);
     assert_eq!(waist.read("select count(*)::text from everything").await, "0");
 }
+
+#[tokio::test]
+async fn pipelines_that_write_one_table_take_turns() {
+    let first = Waist::new(Wish::default()).await;
+    first.sql("insert into item select i, 'n', 0, 't' from generate_series(0, 4) i").await;
+    let contract = ITEM.replace("name: item", "name: item\n    physicalName: public.item");
+    let wish = Wish { contract: &contract, name: "other", ..Wish::default() };
+    let second = Waist::on(&first.url, first.pool.clone(), wish);
+    let waists = [Arc::new(first), Arc::new(second)];
+    let tasks = (0..8).map(|task| {
+        let waist = Arc::clone(&waists[task % 2]);
+        tokio::spawn(async move {
+            for round in 0..30 {
+                waist.send(&format!(r#"{{"id":{},"price":{}}}"#, round % 5, task * 1000 + round)).await;
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    // Each update starts from the value that the one before it left, whichever pipeline that came through.
+    let broken = waists[0]
+        .read(
+            "select count(*)::text from (
+                 select changes #> '{price,0}' as at_first,
+                        lag(changes #> '{price,-1}') over (partition by key order by at, position) as before
+                 from accord.ledger where outcome = 'applied') entry
+             where before is not null and at_first <> before",
+        )
+        .await;
+    assert_eq!(broken, "0");
+    let pipelines =
+        waists[0].read("select string_agg(tables[1], ' ' order by name) from accord.pipeline").await;
+    assert_eq!(pipelines, "public.item public.item", "one table, however it is written");
+}

@@ -1,0 +1,41 @@
+//! What the disk costs: without it no figure of a database that syncs its commits means anything.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+
+/// How long it takes until a small write is on disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fsync {
+    pub(crate) median: Duration,
+    pub(crate) p99: Duration,
+}
+
+impl Fsync {
+    /// Writes a page of the log's size and syncs it, over and over, in a directory where Postgres is.
+    pub(crate) fn measure(directory: &Path) -> anyhow::Result<Self> {
+        const TIMES: usize = 300;
+        anyhow::ensure!(
+            statfs(directory)?.filesystem_type() != TMPFS_MAGIC,
+            "{} is in memory, where a sync costs nothing: nothing measured there would be true of a disk",
+            directory.display()
+        );
+        let file = File::create(directory.join("fsync"))?;
+        let page = [7; 8192];
+        // Allocated first, as the segments of Postgres' log are.
+        file.write_all_at(&page, 0)?;
+        file.sync_all()?;
+        let mut times = Vec::with_capacity(TIMES);
+        for _ in 0..TIMES {
+            let began = Instant::now();
+            file.write_all_at(&page, 0)?;
+            file.sync_data()?;
+            times.push(began.elapsed());
+        }
+        times.sort_unstable();
+        Ok(Self { median: times[TIMES / 2], p99: times[TIMES * 99 / 100] })
+    }
+}

@@ -1,0 +1,49 @@
+//! Retention: what goes, and what must not.
+
+use std::time::Duration;
+
+use accord::library::retention::{Policy, Swept, sweep};
+
+use crate::harness::{Waist, Wish};
+
+const DAY: Duration = Duration::from_hours(24);
+const POLICY: Policy = Policy { ledger: DAY, quarantine: DAY, event_id: DAY };
+
+#[tokio::test]
+async fn the_ledger_is_never_cut_past_the_oldest_open_quarantine_entry() {
+    let waist = Waist::new(Wish::default()).await;
+    waist.sql("insert into item values (1, 'a', 1, 'x')").await;
+    for price in ["2", "true", "3", "false", "4"] {
+        waist.send(&format!(r#"{{"id":1,"price":{price}}}"#)).await;
+    }
+    let mut conn = waist.pool.acquire().await.unwrap();
+    assert_eq!(sweep(&mut conn, POLICY).await.unwrap(), Swept::default(), "all of it is young");
+
+    let age = "update accord.ledger set at = at - interval '2 days';
+               update accord.quarantine set at = at - interval '2 days';
+               update accord.body set received_at = received_at - interval '2 days';
+               insert into accord.event_id values (1, 'old', '{}', now() - interval '2 days'), (1, 'new', '{}', now())";
+    waist.sql(age).await;
+    let swept = sweep(&mut conn, POLICY).await.unwrap();
+    assert_eq!(swept, Swept { ledger: 1, event_ids: 1, ..Swept::default() });
+    assert_eq!(
+        waist.read("select min(position)::text from accord.ledger").await,
+        "2",
+        "the first open entry's"
+    );
+
+    waist.sql("update accord.quarantine set state = 'discarded' where position = 2").await;
+    let swept = sweep(&mut conn, POLICY).await.unwrap();
+    assert_eq!(swept, Swept { ledger: 2, quarantine: 1, bodies: 1, ..Swept::default() });
+    let left =
+        waist.read("select string_agg(position::text, ' ' order by position) from accord.ledger").await;
+    assert_eq!(left, "4 5");
+    assert_eq!(
+        waist.read("select count(*)::text from accord.body").await,
+        "1",
+        "an open entry keeps its bytes"
+    );
+
+    waist.send(r#"{"id":1,"price":5}"#).await;
+    assert_eq!(waist.read("select max(position)::text from accord.ledger").await, "6", "positions go on");
+}
