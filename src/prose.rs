@@ -57,7 +57,7 @@ pub fn change(from: &Value, to: &Value) -> (String, String) {
         if shared > 2 * SHARED_LIMIT {
             let end: String = before.chars().take(shared).skip(shared - SHARED_LIMIT).collect();
             // From a word's beginning, where there is one.
-            let word = end.split_once(' ').map_or(end.as_str(), |(_, words)| words);
+            let word = end.split_once(' ').map_or(end.as_str(), |(_, words)| words.trim_start());
             let parted = |text: &str| {
                 let rest: String = text.chars().skip(shared).collect();
                 quoted(&format!("…{word}{rest}"))

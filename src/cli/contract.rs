@@ -3,7 +3,6 @@
 //! Promises: the answer goes to stdout and nothing else does; no password is ever shown. Must not know: how a
 //! contract is compiled.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -14,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
+use super::output::{pretty, print};
 use crate::contract::lint::{Report, lint};
 use crate::contract::{Contract, Severity, import};
 
@@ -97,20 +97,6 @@ fn readable(report: &Report) -> String {
     let (errors, warnings) = (count(Severity::Error, "error"), count(Severity::Warning, "warning"));
     lines.push(format!("{origin}: {errors}, {warnings}\n"));
     lines.concat()
-}
-
-fn pretty(value: &impl serde::Serialize) -> anyhow::Result<String> {
-    let mut text = serde_json::to_string_pretty(value)?;
-    text.push('\n');
-    Ok(text)
-}
-
-/// Writes to stdout; a reader that had enough is no error.
-fn print(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to stdout"),
-    }
 }
 
 #[cfg(test)]

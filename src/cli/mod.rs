@@ -5,6 +5,12 @@
 
 pub mod contract;
 pub mod demo;
+pub mod doctor;
+pub mod history;
+mod output;
+mod reach;
+pub mod status;
+pub mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,10 +26,10 @@ use crate::{serve, telemetry};
 
 /// Keeps a library's Postgres in accord with the systems that feed it.
 #[derive(Debug, Parser)]
-#[command(name = "accord", version, arg_required_else_help = true)]
+#[command(name = "accord", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub struct Cli {
     /// The configuration file; by default ./accord.toml, where there is one.
-    #[arg(long, global = true, value_name = "FILE", env = "ACCORD_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "ACCORD_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
     /// Print results as JSON.
     #[arg(long, global = true)]
@@ -39,14 +45,23 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order.
     Serve,
+    /// Show how each pipeline is doing, whether a server runs or not.
+    Status(status::StatusArgs),
+    /// Show what happened to one row: each change, from → to.
+    History(history::HistoryArgs),
+    /// Check everything that Accord stands on, and say how to mend what is wrong.
+    Doctor,
+    /// The secret at the end of a webhook's URL.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Look at a data contract, or write the first one of a table.
+    #[command(subcommand)]
+    Contract(contract::ContractCommand),
     /// Bring schema `accord` in the library's database up to date. (`serve` does so by itself.)
     Migrate,
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Look at a data contract, or write the first one of a table.
-    #[command(subcommand)]
-    Contract(contract::ContractCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,25 +70,40 @@ enum ConfigCommand {
     Show,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  accord demo                                         see it work, without any set-up
+  accord contract import --from URL fragrances        a first contract for a table of yours
+  accord doctor                                       is everything there that `serve` needs?
+  accord serve --config accord.toml
+  accord status                                       how is it doing?
+  accord history fragrances 4254                      what happened to this row?
+
+Exit codes: 0 clean or done, 1 error, 2 wrong usage, 3 drift or a failed check, 4 held or inconclusive.
+Log: ACCORD_LOG=debug (or warn,accord=debug, …) overrides log.filter.";
+
 impl Cli {
     /// Does what was asked for.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        match self.command {
+        let Self { config: file, json, command } = self;
+        let config = || Config::load(file.as_deref());
+        match command {
             Command::Demo(args) => demo::run(args).await,
-            Command::Contract(command) => contract::run(command, self.json).await,
-            Command::Serve => serve(&Config::load(self.config.as_deref())?).await,
-            Command::Migrate => migrate(&Config::load(self.config.as_deref())?).await,
-            Command::Config(ConfigCommand::Show) => {
-                let config = Config::load(self.config.as_deref())?;
-                if self.json {
-                    println!("{:#}", config.redacted()?);
-                } else {
-                    print!("{}", config.redacted_toml()?);
-                }
-                Ok(ExitCode::SUCCESS)
-            }
+            Command::Serve => serve(&config()?).await,
+            Command::Status(args) => status::run(&args, &config()?, json).await,
+            Command::History(args) => history::run(&args, &config()?, json).await,
+            Command::Doctor => doctor::run(file.as_deref(), json).await,
+            Command::Token(command) => token::run(command, &config()?, json).await,
+            Command::Contract(command) => contract::run(command, json).await,
+            Command::Migrate => migrate(&config()?).await,
+            Command::Config(ConfigCommand::Show) => show(&config()?, json),
         }
     }
+}
+
+fn show(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    output::print(&if json { output::pretty(&config.redacted()?)? } else { config.redacted_toml()? })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
@@ -99,4 +129,57 @@ async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
     library::migrate(&mut conn).await?;
     eprintln!("schema `accord` is up to date");
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_teaches() {
+        insta::assert_snapshot!(Cli::command().term_width(100).render_help(), @"
+        Keeps a library's Postgres in accord with the systems that feed it
+
+        Usage: accord [OPTIONS] <COMMAND>
+
+        Commands:
+          demo      Watch a library follow a CMS: everything runs in this process, with a Postgres of its
+                    own
+          serve     Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
+          status    Show how each pipeline is doing, whether a server runs or not
+          history   Show what happened to one row: each change, from → to
+          doctor    Check everything that Accord stands on, and say how to mend what is wrong
+          token     The secret at the end of a webhook's URL
+          contract  Look at a data contract, or write the first one of a table
+          migrate   Bring schema `accord` in the library's database up to date. (`serve` does so by itself.)
+          config    Look at the configuration
+          help      Print this message or the help of the given subcommand(s)
+
+        Options:
+              --config <FILE>  The configuration file; by default ./accord.toml, where there is one [env:
+                               ACCORD_CONFIG]
+              --json           Print results as JSON
+          -h, --help           Print help
+          -V, --version        Print version
+
+        Examples:
+          accord demo                                         see it work, without any set-up
+          accord contract import --from URL fragrances        a first contract for a table of yours
+          accord doctor                                       is everything there that `serve` needs?
+          accord serve --config accord.toml
+          accord status                                       how is it doing?
+          accord history fragrances 4254                      what happened to this row?
+
+        Exit codes: 0 clean or done, 1 error, 2 wrong usage, 3 drift or a failed check, 4 held or
+        inconclusive.
+        Log: ACCORD_LOG=debug (or warn,accord=debug, …) overrides log.filter.
+        ");
+    }
 }

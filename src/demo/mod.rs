@@ -9,6 +9,7 @@ mod ear;
 mod teller;
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -85,7 +86,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         cms_simulator::run(cms_port, cms, Some(events), stop).await
     });
     let paint = Paint::stdout();
-    print!("{}", house.banner(&options, began.elapsed(), paint));
+    say(&house.banner(&options, began.elapsed(), paint));
     let library = PgPoolOptions::new().max_connections(1).connect_lazy(&house.databases.library)?;
     let teller = Teller::new(library, paint, Box::new(std::io::stdout()));
     let stop = supervisor.soft(Phase::Foundation);
@@ -97,10 +98,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     postgres.stop_fast().await?;
     ended?;
     match &options.data_dir {
-        Some(directory) => println!("Stopped; the data is kept in {}.", directory.display()),
-        None => println!("Stopped; nothing is left behind."),
+        Some(directory) => say(&format!("Stopped; the data is kept in {}.\n", directory.display())),
+        None => say("Stopped; nothing is left behind.\n"),
     }
     Ok(())
+}
+
+/// Says it on stdout; that nobody listens is no reason to stop.
+fn say(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 /// The story is told on stdout; on stderr there is only what should not happen.

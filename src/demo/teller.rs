@@ -317,7 +317,8 @@ mod tests {
             teller.library(heard).await;
         }
         let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| format!("{}\n", line.chars().skip(10).collect::<String>())).collect()
+        let untimed = text.lines().map(|line| line.chars().skip(10).collect::<String>());
+        untimed.collect::<Vec<_>>().join("\n")
     }
 
     #[tokio::test]

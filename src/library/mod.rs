@@ -20,8 +20,13 @@ use sqlx::migrate::{MigrateError, Migrator};
 
 /// Brings schema `accord` up to date; safe to run from several processes at once.
 pub async fn migrate(conn: &mut sqlx::PgConnection) -> Result<(), MigrateError> {
+    migrator().run_direct(None, conn, false).await
+}
+
+/// The migrations that this program knows, and where it notes which of them were run: `accord.migration`.
+pub fn migrator() -> Migrator {
     let mut migrator: Migrator = sqlx::migrate!();
     migrator.dangerous_set_table_name("accord.migration");
     migrator.create_schema("accord");
-    migrator.run_direct(None, conn, false).await
+    migrator
 }

@@ -8,11 +8,12 @@ pub mod metrics;
 use std::fmt;
 use std::io::IsTerminal;
 
+use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::layer::{Identity, Layer, SubscriberExt};
-use tracing_subscriber::registry::Registry;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{Log, LogFormat};
@@ -22,7 +23,10 @@ pub const FILTER_VARIABLE: &str = "ACCORD_LOG";
 
 /// Starts logging for the whole process, once. `ACCORD_LOG` wins over the configured filter.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
-    init_beside(log, Identity::new())
+    // A filter in front of everything: what it turns away costs next to nothing.
+    tracing_subscriber::registry().with(filter(log)?).with(lines(log.format)).try_init()?;
+    log_panics();
+    Ok(())
 }
 
 /// As [`init`], beside a listener of the caller's own, which the filter does not concern.
@@ -30,25 +34,34 @@ pub fn init_beside<L>(log: &Log, listener: L) -> Result<(), TelemetryError>
 where
     L: Layer<Registry> + Send + Sync,
 {
+    let lines = lines(log.format).with_filter(filter(log)?);
+    tracing_subscriber::registry().with(listener).with(lines).try_init()?;
+    log_panics();
+    Ok(())
+}
+
+fn filter(log: &Log) -> Result<EnvFilter, TelemetryError> {
     let overridden = std::env::var(FILTER_VARIABLE).ok();
-    let filter = parse(overridden.as_deref().unwrap_or(&log.filter))?;
+    parse(overridden.as_deref().unwrap_or(&log.filter))
+}
+
+/// Lines on stderr, in colour only where a person sees them.
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
     let at_terminal = std::io::stderr().is_terminal();
-    let pretty = match log.format {
+    let pretty = match format {
         LogFormat::Auto => at_terminal,
         LogFormat::Pretty => true,
         LogFormat::Json => false,
     };
-    let registry = tracing_subscriber::registry().with(listener);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     if pretty {
-        let lines = lines.with_timer(WallClock).with_target(false).with_ansi(at_terminal);
-        registry.with(lines.with_filter(filter)).try_init()?;
+        lines.with_timer(WallClock).with_target(false).with_ansi(at_terminal).boxed()
     } else {
-        let lines = lines.json().flatten_event(true).with_span_list(false);
-        registry.with(lines.with_filter(filter)).try_init()?;
+        lines.json().flatten_event(true).with_span_list(false).boxed()
     }
-    log_panics();
-    Ok(())
 }
 
 fn parse(directives: &str) -> Result<EnvFilter, TelemetryError> {

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
 
+mod cli_doctor;
+mod cli_operator;
 mod contract_import;
+mod demo;
 mod embedded_postgres;
 mod harness;
 mod harness_itself;

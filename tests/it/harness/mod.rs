@@ -2,14 +2,20 @@
 //!
 //! Nothing here is shared between two tests except the Postgres cluster, in which each has its own database.
 
+mod command;
 mod database;
 mod eventually;
+mod fragrances;
+mod pooler;
 mod process;
 mod proxy;
 mod waist;
 
+pub(crate) use self::command::{Told, accord};
 pub(crate) use self::database::{TestDatabase, database, private_postgres};
 pub(crate) use self::eventually::eventually;
+pub(crate) use self::fragrances::{Fragrances, PASSWORD, owner};
+pub(crate) use self::pooler::Pooler;
 pub(crate) use self::process::{Accord, Process};
 pub(crate) use self::proxy::{Fault, TcpProxy};
 pub(crate) use self::waist::{ITEM, ITEM_TABLE, Waist, Wish, deletion};

@@ -75,7 +75,7 @@ impl Drop for Process {
 }
 
 /// The tests say what a process is configured with, not the shell they are run from.
-fn without_our_configuration(command: &mut Command) {
+pub(super) fn without_our_configuration(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ACCORD__") {
             command.env_remove(name);
