@@ -78,13 +78,13 @@ impl fmt::Display for Contender {
 /// A contender under a certain load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
-    pub(crate) connections: usize,
     pub(crate) contender: Contender,
+    pub(crate) connections: usize,
 }
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connections, contender } = self;
+        let Self { contender, connections } = self;
         write!(f, "{contender}, {connections} connections, {} a request", contender.changes_a_request())
     }
 }

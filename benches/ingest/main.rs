@@ -91,7 +91,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let runs = runs(&arguments.connections, &arguments.only);
 
     let mut scene = Scene::set(&results()).await?;
-    let mut report = Report::new(scene.fsync()?, scene.footprint().await?);
+    let mut report = Report::new(scene.footprint().await?);
     for round in 1..=rounds {
         for &run in &runs {
             eprintln!("round {round} of {rounds}: {run}");

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::contender::{CONNECTIONS, Contender, Run};
-use crate::machine::Fsync;
 use crate::scene::Cpu;
 use crate::tally::Tally;
 
@@ -20,6 +19,8 @@ pub(crate) struct Turn {
     server_us: f64,
     driver_us: f64,
     postgres_us: f64,
+    /// What a sync took shortly before.
+    sync_ms: f64,
     /// How many cores others kept busy meanwhile.
     others: f64,
     applied_percent: f64,
@@ -28,7 +29,7 @@ pub(crate) struct Turn {
 
 impl Turn {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    pub(crate) fn new(tally: &Tally, before: Cpu, after: Cpu, mean_batch: Option<f64>) -> Self {
+    pub(crate) fn new(tally: &Tally, before: Cpu, after: Cpu, mean_batch: Option<f64>, sync_ms: f64) -> Self {
         let a_change = |of: fn(&Cpu) -> f64| (of(&after) - of(&before)) * 1e6 / tally.changes.max(1) as f64;
         let ours = |cpu: &Cpu| cpu.server + cpu.driver + cpu.postgres;
         let others = (after.machine - ours(&after)) - (before.machine - ours(&before));
@@ -39,6 +40,7 @@ impl Turn {
             server_us: a_change(|cpu| cpu.server),
             driver_us: a_change(|cpu| cpu.driver),
             postgres_us: a_change(|cpu| cpu.postgres),
+            sync_ms,
             others: others.max(0.0) / (after.at - before.at).as_secs_f64(),
             applied_percent: 100.0 * tally.applied as f64 / tally.acknowledged.max(1) as f64,
             mean_batch,
@@ -60,6 +62,7 @@ impl Turn {
             server_us: median(|turn| turn.server_us),
             driver_us: median(|turn| turn.driver_us),
             postgres_us: median(|turn| turn.postgres_us),
+            sync_ms: median(|turn| turn.sync_ms),
             others: median(|turn| turn.others),
             applied_percent: median(|turn| turn.applied_percent),
             mean_batch: turns[0].mean_batch.map(|_| median(|turn| turn.mean_batch.unwrap_or(0.0))),
@@ -74,6 +77,7 @@ impl Turn {
             "server_cpu_us_per_change": thousandths(self.server_us),
             "driver_cpu_us_per_change": thousandths(self.driver_us),
             "postgres_cpu_us_per_change": thousandths(self.postgres_us),
+            "sync_ms": thousandths(self.sync_ms),
             "cores_used_by_others": thousandths(self.others),
             "applied_percent": thousandths(self.applied_percent),
             "mean_batch": self.mean_batch.map(thousandths),
@@ -94,7 +98,6 @@ pub(crate) struct Footprint {
 
 /// All turns.
 pub(crate) struct Report {
-    fsync: Fsync,
     footprint: Footprint,
     /// In the order in which they were first measured.
     turns: Vec<(Run, Vec<Turn>)>,
@@ -108,8 +111,8 @@ struct Goal {
 }
 
 impl Report {
-    pub(crate) fn new(fsync: Fsync, footprint: Footprint) -> Self {
-        Self { fsync, footprint, turns: Vec::new() }
+    pub(crate) fn new(footprint: Footprint) -> Self {
+        Self { footprint, turns: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, run: Run, turn: Turn) {
@@ -122,6 +125,12 @@ impl Report {
     fn median(&self, run: Run) -> Option<Turn> {
         let (_, turns) = self.turns.iter().find(|(of, _)| *of == run)?;
         Some(Turn::median(turns))
+    }
+
+    /// The medians of all turns, for what does not depend on who had it.
+    fn all(&self) -> Option<Turn> {
+        let turns: Vec<Turn> = self.turns.iter().flat_map(|(_, turns)| turns).copied().collect();
+        (!turns.is_empty()).then(|| Turn::median(&turns))
     }
 
     fn of(&self, contender: Contender, connections: usize) -> Option<Turn> {
@@ -163,8 +172,7 @@ impl Report {
         let mut kept = json!({
             "batch_changes_per_s": speed(self.batches(Contender::Batch)),
             "postgres_only_changes_per_s": speed(self.batches(Contender::PostgresOnly)),
-            "fsync_median_ms": thousandths(self.fsync.median.as_secs_f64() * 1e3),
-            "fsync_p99_ms": thousandths(self.fsync.p99.as_secs_f64() * 1e3),
+            "sync_ms": self.all().map(|all| thousandths(all.sync_ms)),
             "start_to_ready_ms": self.footprint.ready_after.as_millis(),
             "idle_resident_mib": thousandths(self.footprint.resident_mib),
             "turns": self.turns.iter().map(|(run, turns)| json!({
@@ -190,14 +198,12 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        writeln!(f, "a sync takes {:.3} ms (p99 {:.3} ms)", ms(self.fsync.median), ms(self.fsync.p99))?;
+        if let Some(all) = self.all() {
+            writeln!(f, "fsync is on, and takes {:.2} ms (median)", all.sync_ms)?;
+        }
         let Footprint { ready_after, resident_mib } = self.footprint;
-        writeln!(
-            f,
-            "accord serve: ready {:.0} ms after its start, idle in {resident_mib:.1} MiB",
-            ms(ready_after)
-        )?;
+        let ready_after = ready_after.as_millis();
+        writeln!(f, "accord serve: ready {ready_after} ms after its start, idle in {resident_mib:.1} MiB")?;
         let mut connections = None;
         for (run, turns) in &self.turns {
             if connections.replace(run.connections) != Some(run.connections) {
@@ -205,7 +211,10 @@ impl fmt::Display for Report {
             }
             line(f, *run, &Turn::median(turns))?;
         }
-        writeln!(f, "\nothers: cores that the rest of the machine kept busy\n")?;
+        writeln!(
+            f,
+            "\nsync: what one took just before, in ms; others: cores that the rest of the machine kept busy\n"
+        )?;
         for Goal { text, reached, aim } in self.goals() {
             let verdict = if reached >= aim { "ok" } else { "missed" };
             writeln!(f, "{text:<36}{reached:>7.2}   goal {aim:.1}   {verdict}")?;
@@ -220,8 +229,8 @@ fn heading(f: &mut fmt::Formatter<'_>, run: Run) -> fmt::Result {
     writeln!(f, "\n{:60}CPU µs a change", "")?;
     writeln!(
         f,
-        "{who:<34}{:>9}{:>8}{:>8}{:>8}{:>8}{:>9}{:>7}{:>7}{:>9}",
-        "changes/s", "p50 ms", "p99 ms", "server", "driver", "Postgres", "batch", "others", "applied"
+        "{who:<34}{:>9}{:>8}{:>8}{:>8}{:>8}{:>9}{:>7}{:>9}{:>7}{:>7}",
+        "changes/s", "p50 ms", "p99 ms", "server", "driver", "Postgres", "batch", "applied", "sync", "others"
     )
 }
 
@@ -230,5 +239,5 @@ fn line(f: &mut fmt::Formatter<'_>, run: Run, turn: &Turn) -> fmt::Result {
     write!(f, "{:>9.0}{:>8.2}{:>8.2}", turn.changes_per_s, turn.p50_ms, turn.p99_ms)?;
     write!(f, "{:>8.1}{:>8.1}{:>9.1}", turn.server_us, turn.driver_us, turn.postgres_us)?;
     let batch = turn.mean_batch.map_or("–".to_owned(), |mean| format!("{mean:.0}"));
-    writeln!(f, "{batch:>7}{:>7.2}{:>8.1}%", turn.others, turn.applied_percent)
+    writeln!(f, "{batch:>7}{:>8.1}%{:>7.2}{:>7.2}", turn.applied_percent, turn.sync_ms, turn.others)
 }

@@ -20,7 +20,7 @@ use crate::child::Child;
 use crate::contender::{Contender, Run};
 use crate::cpu;
 use crate::delta;
-use crate::machine::Fsync;
+use crate::machine;
 use crate::report::{Footprint, Turn};
 use crate::tally;
 
@@ -69,7 +69,10 @@ impl Scene {
         std::fs::create_dir_all(directory)?;
         // What is there outlives a restart of the machine, and so is on a disk.
         let disk = tempfile::Builder::new().prefix("accord-bench-").tempdir_in("/var/tmp")?;
-        let options = Options { data_dir: Some(disk.path().to_owned()), ..Options::default() };
+        // Segments of the log are used again, as in a server that has been up for long, and not made anew.
+        let settings = [("min_wal_size", "1GB"), ("max_wal_size", "4GB")];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let options = Options { data_dir: Some(disk.path().to_owned()), settings, ..Options::default() };
         let postgres = Postgres::start(options).await?;
         for database in ["per_request", "apply", "refetch", "reference", "postgres_only"] {
             postgres.create_database(database).await?;
@@ -105,11 +108,6 @@ impl Scene {
         })
     }
 
-    /// What a sync costs where Postgres is.
-    pub(crate) fn fsync(&self) -> anyhow::Result<Fsync> {
-        Fsync::measure(self.disk.path())
-    }
-
     /// How soon `accord serve` is ready, and what it takes idle: started once more, for the first start has
     /// made its schema.
     pub(crate) async fn footprint(&mut self) -> anyhow::Result<Footprint> {
@@ -124,6 +122,7 @@ impl Scene {
     /// Puts load on a contender, and checks that it has done what it said.
     pub(crate) async fn turn(&mut self, run: Run, time: Duration) -> anyhow::Result<Turn> {
         self.reset(run.contender).await?;
+        let sync_ms = machine::sync_ms(self.disk.path())?;
         let number = self.number;
         self.number += NUMBERS;
         let mut driver = self.driver(run, number, time).await?;
@@ -142,7 +141,7 @@ impl Scene {
             tally.applied,
             tally.acknowledged
         );
-        Ok(Turn::new(&tally, before, after, mean_batch))
+        Ok(Turn::new(&tally, before, after, mean_batch, sync_ms))
     }
 
     async fn reset(&self, contender: Contender) -> anyhow::Result<()> {
