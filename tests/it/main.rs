@@ -10,3 +10,4 @@ mod leader;
 mod registration;
 mod sender;
 mod waist;
+mod webhook;

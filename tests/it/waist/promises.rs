@@ -298,6 +298,7 @@ async fn pipelines_that_write_one_table_take_turns() {
         )
         .await;
     assert_eq!(broken, "0");
-    let pipelines = waists[0].read("select string_agg(tables[1], ' ' order by name) from accord.pipeline").await;
+    let pipelines =
+        waists[0].read("select string_agg(tables[1], ' ' order by name) from accord.pipeline").await;
     assert_eq!(pipelines, "public.item public.item", "one table, however it is written");
 }
