@@ -13,7 +13,7 @@ pub(crate) use self::database::{TestDatabase, database, private_postgres};
 pub(crate) use self::eventually::eventually;
 pub(crate) use self::process::{Accord, Process};
 pub(crate) use self::proxy::{Fault, TcpProxy};
-pub(crate) use self::server::{Configure, Reply, Server, fragrances, plant_fragrances};
+pub(crate) use self::server::{Configure, FRAGRANCES, Reply, Server, fragrances, plant_fragrances};
 pub(crate) use self::waist::{ITEM, ITEM_TABLE, Waist, Wish, deletion};
 
 /// A port of 127.0.0.1 that nothing listens on.
