@@ -50,7 +50,7 @@ pub(super) fn to_value(ty: ColumnType, json: &mut Json) -> Result<Value, Mismatc
         }
         (ColumnType::Boolean, Json::Bool(b)) => Value::Bool(*b),
         (ColumnType::SmallInt | ColumnType::Integer | ColumnType::BigInt, Json::Number(n)) => {
-            Value::Int(n.as_i64().ok_or_else(|| mismatch(ty))?)
+            Value::Int(n.as_i64().filter(|n| fits(ty, *n)).ok_or_else(|| mismatch(ty))?)
         }
         (ColumnType::Numeric(_), Json::Number(n)) => {
             Value::Numeric(Numeric::parse(n.as_str()).ok_or_else(|| mismatch(ty))?)
@@ -74,6 +74,14 @@ pub(super) fn to_json(ty: ColumnType, value: &Value) -> Json {
         (ColumnType::Timestamp, Value::Text(text)) => text.replacen(' ', "T", 1).into(),
         (ColumnType::TimestampTz, Value::Text(text)) => text.replacen(' ', "T", 1).replace("+00", "Z").into(),
         _ => value.to_json(),
+    }
+}
+
+fn fits(ty: ColumnType, n: i64) -> bool {
+    match ty {
+        ColumnType::SmallInt => i16::try_from(n).is_ok(),
+        ColumnType::Integer => i32::try_from(n).is_ok(),
+        _ => true,
     }
 }
 
@@ -211,6 +219,8 @@ mod tests {
             (ColumnType::Integer, json!(1.5)),
             (ColumnType::Integer, json!("")),
             (ColumnType::Integer, json!(" 1")),
+            (ColumnType::SmallInt, json!(32768)),
+            (ColumnType::Integer, json!(-2_147_483_649_i64)),
             (ColumnType::BigInt, json!("9223372036854775808")),
             (ColumnType::Boolean, json!("yes")),
             (ColumnType::Boolean, json!(1)),

@@ -156,7 +156,7 @@ impl Gate {
                 }
             }
         }
-        let key: Option<Vec<Value>> = contract.key.iter().map(|&i| values[i].clone()).collect();
+        let key: Option<Vec<Value>> = contract.key.iter().map(|&i| self.sound(i, &values, &found)).collect();
         let key = key.map(Key::new);
         match key {
             Some(key) if found.is_empty() => {
@@ -171,6 +171,14 @@ impl Gate {
             }
             key => refused(key, found),
         }
+    }
+
+    /// The value of a key column, unless it breaks the contract: then it names no row, and the library could not
+    /// even be asked for one.
+    fn sound(&self, index: usize, values: &[Option<Value>], found: &[Violation]) -> Option<Value> {
+        let pointer = format!("/{}", escape(&self.contract.columns[index].field));
+        let is_broken = found.iter().any(|violation| violation.pointer == pointer);
+        values[index].clone().filter(|_| !is_broken)
     }
 }
 

@@ -13,3 +13,4 @@ mod leader;
 mod registration;
 mod sender;
 mod waist;
+mod webhook;

@@ -9,6 +9,7 @@ mod fragrances;
 mod pooler;
 mod process;
 mod proxy;
+mod server;
 mod waist;
 
 pub(crate) use self::command::{Told, accord};
@@ -18,6 +19,7 @@ pub(crate) use self::fragrances::{Fragrances, PASSWORD, owner};
 pub(crate) use self::pooler::Pooler;
 pub(crate) use self::process::{Accord, Process};
 pub(crate) use self::proxy::{Fault, TcpProxy};
+pub(crate) use self::server::{Configure, FRAGRANCES, Reply, Server, fragrances, plant_fragrances};
 pub(crate) use self::waist::{ITEM, ITEM_TABLE, Waist, Wish, deletion};
 
 /// A port of 127.0.0.1 that nothing listens on.

@@ -1,0 +1,200 @@
+//! A library of fragrances, kept by the real `accord serve`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use serde_json::Value;
+use sqlx::PgPool;
+
+use super::{Accord, TestDatabase, database, free_port};
+
+/// How many fragrances a library begins with; their keys run from 0.
+pub(crate) const FRAGRANCES: u32 = 50;
+
+/// How a test wants its server configured, beyond what every one has.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Configure<'a> {
+    /// More lines of `[http]`.
+    pub(crate) http: &'a str,
+    /// The port of the CMS to register with.
+    pub(crate) cms_port: Option<u16>,
+    /// The database of the CMS, as the reference.
+    pub(crate) reference: Option<&'a str>,
+}
+
+/// A running server with its library; it ends with its owner.
+pub(crate) struct Server {
+    pub(crate) library: TestDatabase,
+    pub(crate) accord: Accord,
+    pub(crate) address: SocketAddr,
+    http: reqwest::Client,
+    config: String,
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// The word for what became of a record.
+    pub(crate) fn outcome(&self) -> String {
+        self.json()["outcome"].as_str().unwrap_or_else(|| panic!("no outcome in {self:?}")).to_owned()
+    }
+
+    pub(crate) fn content_type(&self) -> &str {
+        self.headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap())
+    }
+
+    async fn read(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, text: response.text().await.expect("a whole answer") }
+    }
+}
+
+impl Server {
+    /// Starts one on a library of its own.
+    pub(crate) async fn start(configure: Configure<'_>) -> Self {
+        let library = database().await;
+        plant_fragrances(&library.pool).await;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let config = configuration(&library.url, address, configure);
+        let accord = serve(&config, address).await;
+        let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        Self { library, accord, address, http, config }
+    }
+
+    /// Ends it in order and starts it anew, on the same library and port.
+    pub(crate) async fn restart(&mut self) {
+        self.accord.process.terminate();
+        self.accord.process.wait().await;
+        self.accord = serve(&self.config, self.address).await;
+    }
+
+    /// The webhook's path with its token, as a sender is told.
+    pub(crate) async fn hook(&self) -> String {
+        let token: String =
+            sqlx::query_scalar("select token from accord.webhook_token where retired_at is null")
+                .fetch_one(&self.library.pool)
+                .await
+                .expect("a token");
+        format!("/notifications/{token}")
+    }
+
+    /// Delivers a body to the webhook.
+    pub(crate) async fn send(&self, body: impl Into<Vec<u8>>) -> Reply {
+        self.send_with(&[("content-type", "application/json")], body).await
+    }
+
+    /// Delivers a body to the webhook, with these headers.
+    pub(crate) async fn send_with(&self, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Reply {
+        let url = format!("{}{}", self.accord.url, self.hook().await);
+        let mut request = self.http.post(url).body(body.into());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Reply::read(request.send().await.expect("an answer")).await
+    }
+
+    /// Reads a path.
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        let request = self.http.get(format!("{}{path}", self.accord.url));
+        Reply::read(request.send().await.expect("an answer")).await
+    }
+
+    /// The value of one series of `/metrics`, named with its labels but for the pipeline's.
+    pub(crate) async fn metric(&self, name: &str, labels: &str) -> u64 {
+        let series = format!("accord_{name}{{pipeline=\"fragrances\"{labels}}} ");
+        let text = self.get("/metrics").await.text;
+        let value = text.lines().find_map(|line| line.strip_prefix(&series));
+        value.map_or(0, |value| value.parse().expect("a whole number"))
+    }
+
+    /// How many changes that came by the webhook had this outcome, since the process started.
+    pub(crate) async fn counted(&self, outcome: &str) -> u64 {
+        self.metric("changes_total", &format!(",origin=\"webhook\",outcome=\"{outcome}\"")).await
+    }
+
+    /// Why changes may have been missed, as far as it is written.
+    pub(crate) async fn gap_reasons(&self) -> Vec<String> {
+        sqlx::query_scalar("select gap_reasons from accord.pipeline where name = 'fragrances'")
+            .fetch_one(&self.library.pool)
+            .await
+            .expect("the pipeline's row")
+    }
+}
+
+/// The table of fragrances and its rows, as CMS and library both begin.
+pub(crate) async fn plant_fragrances(pool: &PgPool) {
+    let mut conn = pool.acquire().await.expect("a connection");
+    cms_simulator::seed::seed(&mut conn, FRAGRANCES).await.expect("fragrances");
+}
+
+/// All fragrances, or one, as Postgres writes them: equal texts are equal rows.
+pub(crate) async fn fragrances(pool: &PgPool, key: Option<i32>) -> Vec<String> {
+    sqlx::query_scalar(
+        "select row_to_json(f)::text from fragrances f where $1 is null or fragrance_id = $1
+         order by fragrance_id",
+    )
+    .bind(key)
+    .fetch_all(pool)
+    .await
+    .expect("the fragrances")
+}
+
+async fn serve(config: &str, address: SocketAddr) -> Accord {
+    Accord::serve(config, address).await.unwrap_or_else(|log| panic!("{log}"))
+}
+
+fn configuration(library: &str, address: SocketAddr, configure: Configure<'_>) -> String {
+    let Configure { http, cms_port, reference } = configure;
+    let contract = concat!(env!("CARGO_MANIFEST_DIR"), "/contracts/fragrances.yaml");
+    let mut config = format!(
+        r#"
+[http]
+listen = "{address}"
+public_url = "http://{address}"
+{http}
+
+[library]
+url = "{library}"
+
+[pipeline.fragrances]
+contract = "{contract}"
+
+[pipeline.fragrances.routes]
+list = "/fragrances"
+item = "/fragrance/{{id}}"
+
+[pipeline.fragrances.source.webhook]
+path = "/notifications"
+auth = "token"
+"#
+    );
+    if let Some(port) = cms_port {
+        config += &format!(
+            r#"
+[pipeline.fragrances.source.webhook.register]
+url = "http://127.0.0.1:{port}/listener"
+keep_alive = "1s"
+"#
+        );
+    }
+    if let Some(url) = reference {
+        config += &format!(
+            r#"
+[pipeline.fragrances.reference.postgres]
+url = "{url}"
+table = "fragrances"
+"#
+        );
+    }
+    config
+}
