@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
 
+mod chaos;
 mod contract_import;
 mod embedded_postgres;
 mod harness;

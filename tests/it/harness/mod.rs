@@ -2,12 +2,14 @@
 //!
 //! Nothing here is shared between two tests except the Postgres cluster, in which each has its own database.
 
+mod client;
 mod database;
 mod eventually;
 mod process;
 mod proxy;
 mod waist;
 
+pub(crate) use self::client::{Account, Ack, Client, Load, Reply};
 pub(crate) use self::database::{TestDatabase, database, private_postgres};
 pub(crate) use self::eventually::eventually;
 pub(crate) use self::process::{Accord, Process};
