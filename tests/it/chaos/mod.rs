@@ -5,6 +5,9 @@
 
 mod kill;
 mod ledger;
+mod outage;
+mod replicas;
+mod stopping;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
