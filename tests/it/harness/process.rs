@@ -123,8 +123,10 @@ impl Accord {
 
     /// Whether it could commit a change now.
     pub(crate) async fn is_ready(&self) -> bool {
+        // Somebody else may have the port, and say nothing.
+        const PATIENCE: Duration = Duration::from_secs(2);
         // A proxy from the environment has no business between two ports of this machine.
-        let client = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("an HTTP client");
         client.get(format!("{}/readyz", self.url)).send().await.is_ok_and(|answer| answer.status() == 200)
     }
 }

@@ -2,10 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use serde_json::Value;
 use sqlx::PgPool;
 
+use super::Reply;
 use super::{Accord, TestDatabase, database, free_port};
 
 /// How many fragrances a library begins with; their keys run from 0.
@@ -29,34 +28,6 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     http: reqwest::Client,
     config: String,
-}
-
-/// What was answered.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) text: String,
-}
-
-impl Reply {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {self:?}"))
-    }
-
-    /// The word for what became of a record.
-    pub(crate) fn outcome(&self) -> String {
-        self.json()["outcome"].as_str().unwrap_or_else(|| panic!("no outcome in {self:?}")).to_owned()
-    }
-
-    pub(crate) fn content_type(&self) -> &str {
-        self.headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap())
-    }
-
-    async fn read(response: reqwest::Response) -> Self {
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, text: response.text().await.expect("a whole answer") }
-    }
 }
 
 impl Server {
@@ -100,13 +71,13 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Reply::read(request.send().await.expect("an answer")).await
+        Reply::read(request.send().await.expect("an answer")).await.expect("a whole answer")
     }
 
     /// Reads a path.
     pub(crate) async fn get(&self, path: &str) -> Reply {
         let request = self.http.get(format!("{}{path}", self.accord.url));
-        Reply::read(request.send().await.expect("an answer")).await
+        Reply::read(request.send().await.expect("an answer")).await.expect("a whole answer")
     }
 
     /// The value of one series of `/metrics`, named with its labels but for the pipeline's.
