@@ -102,7 +102,7 @@ impl Metrics {
                 "Changes committed together",
                 Family::new_with_constructor(|| Histogram::new(exponential_buckets(1.0, 2.0, 13))),
             ),
-            queue_depth: register(r, "queue_depth", "Changes that wait for the next batch"),
+            queue_depth: register(r, "queue_depth", "Changes that wait for their commit"),
             held_requests: register(r, "held_requests", "Requests that wait for the library"),
             refused_requests: register(r, "refused_requests", "Webhook calls that were not taken"),
             missed_bodies: register(r, "missed_bodies", "Webhook bodies that did not arrive whole"),
@@ -222,14 +222,14 @@ impl PipelineMetrics {
         self.series.commit_seconds.observe(commit.as_secs_f64());
     }
 
-    /// How many changes wait for the next batch.
+    /// So many changes more wait for their commit; fewer, where negative.
     pub fn queued(&self, changes: i64) {
-        self.series.queue_depth.set(changes);
+        self.series.queue_depth.inc_by(changes);
     }
 
-    /// How many requests wait for the library.
+    /// So many requests more wait for the library; fewer, where negative.
     pub fn held(&self, requests: i64) {
-        self.series.held_requests.set(requests);
+        self.series.held_requests.inc_by(requests);
     }
 
     /// Counts a webhook call that was not taken.
@@ -358,6 +358,10 @@ mod tests {
         pipeline.batch(256, Duration::from_millis(4));
         pipeline.refused(401);
         pipeline.refused(418);
+        pipeline.held(1);
+        pipeline.held(1);
+        pipeline.queued(500);
+        pipeline.held(-1);
         pipeline.gap(true);
         metrics.leader(true);
         let text = metrics.encode();
@@ -370,6 +374,8 @@ mod tests {
             r#"accord_commit_seconds_bucket{le="0.005",pipeline="fragrances"} 1"#,
             r#"accord_refused_requests_total{pipeline="fragrances",status="401"} 1"#,
             r#"accord_refused_requests_total{pipeline="fragrances",status="418"} 1"#,
+            r#"accord_held_requests{pipeline="fragrances"} 1"#,
+            r#"accord_queue_depth{pipeline="fragrances"} 500"#,
             r#"accord_possible_gap{pipeline="fragrances"} 1"#,
             "accord_leader 1",
         ] {
