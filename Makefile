@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 ARGS ?=
 
-.PHONY: help demo test check check-docker bench-ingest
+.PHONY: help demo test check check-docker bench-ingest bench-footprint
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,3 +29,6 @@ check-docker: ## Check Dockerfile and compose file by running them, without a Do
 
 bench-ingest: ## Measure ingestion side by side with simpler servers
 	@flags=$$(scripts/setup.sh); exec cargo bench $$flags --bench ingest -- $(ARGS)
+
+bench-footprint: ## Measure from a clean clone: demo's first change, tests, memory, start
+	@scripts/footprint.sh

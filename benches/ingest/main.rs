@@ -47,6 +47,9 @@ struct Arguments {
     /// Measure with as many connections, instead of 64 and 256.
     #[arg(long)]
     connections: Vec<usize>,
+    /// Measure memory and start alone; nothing is kept then.
+    #[arg(long)]
+    footprint: bool,
     /// What `cargo bench` says to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
