@@ -149,23 +149,24 @@ path = "/notifications"
 auth = "token"
 "#
     );
-    if let Some(port) = cms_port {
-        config += &format!(
+    let register = cms_port.map(|port| {
+        format!(
             r#"
 [pipeline.fragrances.source.webhook.register]
 url = "http://127.0.0.1:{port}/listener"
 keep_alive = "1s"
 "#
-        );
-    }
-    if let Some(url) = reference {
-        config += &format!(
+        )
+    });
+    let reference = reference.map(|url| {
+        format!(
             r#"
 [pipeline.fragrances.reference.postgres]
 url = "{url}"
 table = "fragrances"
 "#
-        );
-    }
+        )
+    });
+    config.extend([register, reference].into_iter().flatten());
     config
 }

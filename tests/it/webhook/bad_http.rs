@@ -65,7 +65,7 @@ async fn malformed_requests_are_answered_or_cut_off() {
     let server = Server::start(IMPATIENT).await;
     let hook = server.hook().await;
     let head = |headers: &str| format!("POST {hook} HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
-    let many_headers: String = (0..2000).map(|i| format!("x-{i}: y\r\n")).collect();
+    let many_headers = "x: y\r\n".repeat(2000);
     for (name, bytes, expected) in [
         ("no HTTP", "hello\r\n\r\n".to_owned(), &[400][..]),
         ("TLS", "\x16\x03\x01\x02\x00\x01\x00".to_owned(), &[400]),

@@ -42,21 +42,25 @@ impl Run {
         self.served.await.unwrap().unwrap();
     }
 
-    /// Waits until the listener in the slot is `server`'s.
+    /// Waits until `server` has registered, after all that was waited for before.
     async fn comes_to_know(&mut self, server: &Server) {
-        let ours = format!("http://{}/notifications/***", server.address);
-        let known = async {
+        self.registers(&format!("http://{}/notifications/***", server.address)).await;
+    }
+
+    /// Waits until a listener has registered; the last segment of its path is not told.
+    async fn registers(&mut self, listener: &str) {
+        let registered = async {
             loop {
-                match self.events.recv().await.unwrap() {
-                    Event::ListenerSet { url } if url == ours => return,
-                    _ => {}
+                let event = self.events.recv().await.unwrap();
+                if matches!(event, Event::ListenerSet { url } if url == listener) {
+                    return;
                 }
             }
         };
-        tokio::time::timeout(SOON, known).await.expect("the CMS comes to know its listener");
+        tokio::time::timeout(SOON, registered).await.expect("the CMS comes to know its listener");
     }
 
-    /// Whether the listener heard of an edit, which the CMS itself does not ask.
+    /// Edits, and gives the status of the listener's answer, which the CMS itself does not look at.
     async fn edit(&mut self, field: Field, value: Value) -> Option<u16> {
         self.cms.edit(KEY, [(field, value)].into(), true).await.unwrap();
         std::iter::from_fn(|| self.events.try_recv().ok())
@@ -64,6 +68,7 @@ impl Run {
     }
 }
 
+/// A CMS that knows the server, and what outlives a run of it.
 struct Scene {
     server: Server,
     cms_port: u16,
@@ -139,13 +144,8 @@ async fn a_listener_that_somebody_else_overwrote_is_taken_back() {
         .await
         .unwrap();
     assert_eq!(answer.status(), 200);
-    loop {
-        // What was registered before the other came does not count.
-        if matches!(run.events.recv().await.unwrap(), Event::ListenerSet { url } if url.ends_with(&format!(":{}/***", other["port"])))
-        {
-            break;
-        }
-    }
+    // What we registered before the other came does not count.
+    run.registers(&format!("http://127.0.0.1:{}/***", other["port"])).await;
 
     run.comes_to_know(&scene.server).await;
     assert_eq!(run.edit(Field::Forbidden, json!(true)).await, Some(200));

@@ -29,7 +29,7 @@ impl Scene {
         assert_eq!(sqlx::query(sql).execute(&self.cms).await.unwrap().rows_affected(), 1, "{sql}");
     }
 
-    /// A row that only the library has, or lacks: drift that no event told of.
+    /// A change of the library's own row, made behind our back.
     async fn drift(&self, sql: &'static str) {
         let drifted = sqlx::query(sql).execute(&self.server.library.pool).await.unwrap();
         assert_eq!(drifted.rows_affected(), 1, "{sql}");
