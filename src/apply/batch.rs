@@ -40,8 +40,7 @@ pub(super) async fn write(
     reference: Option<&mut Reference>,
     batch: &[&Change],
 ) -> Result<Written, Trouble> {
-    // Nobody is answered before the flush, which many batches share; the lock is free for the next one sooner.
-    sqlx::raw_sql("begin; set local synchronous_commit = off").execute(&mut *conn).await?;
+    sqlx::raw_sql("begin").execute(&mut *conn).await?;
     if setting.table.strictness == Strictness::Single {
         // A check that waits for the commit would blame the batch; alone, each change is judged at once.
         sqlx::raw_sql("set constraints all immediate").execute(&mut *conn).await?;
@@ -57,9 +56,8 @@ pub(super) async fn write(
     if unverified {
         gaps.push(Gap::Reference.as_str());
     }
-    let last = fence.position + i64::try_from(new.len()).unwrap_or(0);
-    if last > fence.position || !gaps.is_empty() {
-        pipeline::advance(&mut *conn, setting.ids.pipeline, last, &gaps).await?;
+    if !gaps.is_empty() {
+        pipeline::mark_gap(&mut *conn, setting.ids.pipeline, &gaps).await?;
     }
     Ok(Written {
         answers: repeats.answers(&outcomes),

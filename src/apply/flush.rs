@@ -159,6 +159,13 @@ impl Flusher {
 /// Returns when everything committed before is as durable as `synchronous_commit` asks for.
 ///
 /// A commit that wrote something waits for its own place in the log, and with it for all before it.
-pub(super) async fn barrier(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+async fn barrier(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("select pg_logical_emit_message(true, 'accord', '')").execute(conn).await.map(drop)
+}
+
+/// The same on a session whose own commits do not wait.
+pub(super) async fn barrier_on_writer(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql("begin; set local synchronous_commit = on").execute(&mut *conn).await?;
+    barrier(&mut *conn).await?;
+    sqlx::raw_sql("commit").execute(conn).await.map(drop)
 }

@@ -265,7 +265,7 @@ impl Writer {
         let written = batch::write(&mut session.conn, &setting, self.reference.as_mut(), batch).await?;
         // From here on, until the server says otherwise, it may have committed.
         let written = unknown.insert(written);
-        let answer = sqlx::raw_sql("set constraints all immediate; commit").execute(&mut session.conn).await;
+        let answer = sqlx::raw_sql("commit").execute(&mut session.conn).await;
         if let Err(error) = answer {
             if matches!(error, sqlx::Error::Database(_)) && disposition::of(&error) != Disposition::Wait {
                 *unknown = None;
@@ -289,6 +289,8 @@ impl Writer {
             return Ok(());
         }
         let mut conn = session::connect_writer(&self.settings.connect).await?;
+        // Nobody is answered before the flush, which many batches share; the lock is free for the next one sooner.
+        sqlx::raw_sql("set synchronous_commit = off").execute(&mut conn).await?;
         let ids = pipeline::enroll(&mut conn, &self.settings.name, self.sql.target(), contract).await?;
         let strictness = facts::strictness(&mut conn, self.sql.target(), contract).await?;
         self.session = Some(Session { conn, ids, strictness, facts_read: Instant::now() });
@@ -302,7 +304,7 @@ impl Writer {
         let queue = Arc::clone(&self.queue);
         let _turn = queue.turn.lock().await;
         let Some(session) = &mut self.session else { return Ok(false) };
-        flush::barrier(&mut session.conn).await?;
+        flush::barrier_on_writer(&mut session.conn).await?;
         while !queue.is_empty() {
             // The log ends somewhere: after the first batch that it does not hold, it holds none.
             let is_there = self.lost.is_empty() && look_up(session, queue.front_mark()).await?;
@@ -325,11 +327,8 @@ impl Writer {
             if gaps.is_empty() {
                 return session.conn.ping().await;
             }
-            sqlx::raw_sql("begin").execute(&mut session.conn).await?;
-            let fence = pipeline::lock(&mut session.conn, session.ids.pipeline).await?;
             let words: Vec<&str> = gaps.iter().map(|gap| gap.as_str()).collect();
-            pipeline::advance(&mut session.conn, session.ids.pipeline, fence.position, &words).await?;
-            sqlx::raw_sql("commit").execute(&mut session.conn).await?;
+            pipeline::mark_gap(&mut session.conn, session.ids.pipeline, &words).await?;
             self.shared.gaps_written(&gaps);
             Ok::<_, sqlx::Error>(())
         };

@@ -31,6 +31,9 @@ pub struct Judged {
     pub ignored_fields: u64,
 }
 
+/// The longest key, in bytes: the ledger's index cannot hold much longer ones.
+const MAX_KEY: usize = 1024;
+
 /// A record's verdict.
 struct Verdict {
     intent: Intent,
@@ -157,7 +160,11 @@ impl Gate {
             }
         }
         let key: Option<Vec<Value>> = contract.key.iter().map(|&i| self.sound(i, &values, &found)).collect();
-        let key = key.map(Key::new);
+        let mut key = key.map(Key::new);
+        if let Some(long) = key.take_if(|key| key.text().len() > MAX_KEY) {
+            let message = format!("a key may have {MAX_KEY} bytes at most");
+            found.push(Violation::at("", "maxLength", long.text(), message));
+        }
         match key {
             Some(key) if found.is_empty() => {
                 let is_key = |index: &usize| contract.key.contains(index);

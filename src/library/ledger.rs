@@ -26,7 +26,7 @@ pub struct Entry<'a> {
     pub quarantine: Option<i64>,
 }
 
-/// Appends entries at `first`, `first + 1`, …
+/// Appends entries at `first`, `first + 1`, …, and gives these positions out.
 pub async fn append(
     executor: impl PgExecutor<'_>,
     ids: Ids,
@@ -35,11 +35,13 @@ pub async fn append(
     entries: &[Entry<'_>],
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "insert into accord.ledger
-             (pipeline, position, at, key, op, outcome, origin, contract, changes, event_id, quarantine)
-         select $1, $2 + n - 1, $3, key, op, outcome, origin, $4, changes::jsonb, event_id, quarantine
-         from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::int8[])
-             with ordinality as e(key, op, outcome, origin, changes, event_id, quarantine, n)",
+        "with appended as (
+             insert into accord.ledger
+                 (pipeline, position, at, key, op, outcome, origin, contract, changes, event_id, quarantine)
+             select $1, $2 + n - 1, $3, key, op, outcome, origin, $4, changes::jsonb, event_id, quarantine
+             from unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::int8[])
+                 with ordinality as e(key, op, outcome, origin, changes, event_id, quarantine, n))
+         update accord.pipeline set position = $2 + $12 - 1 where id = $1",
     )
     .bind(ids.pipeline)
     .bind(first)
@@ -52,6 +54,7 @@ pub async fn append(
     .bind(entries.iter().map(|e| e.changes.as_deref()).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.event_id).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.quarantine).collect::<Vec<_>>())
+    .bind(i64::try_from(entries.len()).unwrap_or(i64::MAX))
     .execute(executor)
     .await
     .map(drop)

@@ -83,26 +83,22 @@ pub async fn lock(executor: impl PgExecutor<'_>, pipeline: i16) -> Result<Fence,
     Err(sqlx::Error::RowNotFound)
 }
 
-/// Writes the last position given out, and joins new reasons to the gap.
-pub async fn advance(
+/// Joins reasons to the gap.
+pub async fn mark_gap(
     executor: impl PgExecutor<'_>,
     pipeline: i16,
-    position: i64,
-    gaps: &[&str],
+    reasons: &[&str],
 ) -> Result<(), sqlx::Error> {
-    let query = if gaps.is_empty() {
-        sqlx::query("update accord.pipeline set position = $2 where id = $1").bind(pipeline).bind(position)
-    } else {
-        sqlx::query(
-            "update accord.pipeline set position = $2, gap_since = coalesce(gap_since, now()),
-                 gap_reasons = (select array_agg(distinct reason) from unnest(gap_reasons || $3) reason)
-             where id = $1",
-        )
-        .bind(pipeline)
-        .bind(position)
-        .bind(gaps)
-    };
-    query.execute(executor).await.map(drop)
+    sqlx::query(
+        "update accord.pipeline set gap_since = coalesce(gap_since, now()),
+             gap_reasons = (select array_agg(distinct reason) from unnest(gap_reasons || $2) reason)
+         where id = $1",
+    )
+    .bind(pipeline)
+    .bind(reasons)
+    .execute(executor)
+    .await
+    .map(drop)
 }
 
 /// Since when, and why, changes may have been missed.

@@ -46,7 +46,10 @@ fn every_command_of_the_readme_is_one() {
                     if !help.contains("Commands:") {
                         break;
                     }
-                    assert!(help.contains(&format!("\n  {name} ")), "`accord {name}` of `{command}` is not in:\n{help}");
+                    assert!(
+                        help.contains(&format!("\n  {name} ")),
+                        "`accord {name}` of `{command}` is not in:\n{help}"
+                    );
                     depth += 1;
                 }
                 let flags = arguments.iter().filter(|word| word.starts_with("--"));

@@ -302,3 +302,19 @@ async fn pipelines_that_write_one_table_take_turns() {
         waists[0].read("select string_agg(tables[1], ' ' order by name) from accord.pipeline").await;
     assert_eq!(pipelines, "public.item public.item", "one table, however it is written");
 }
+
+#[tokio::test]
+async fn a_key_that_no_index_can_hold_is_refused_and_blocks_nobody() {
+    let contract = ITEM.replace(
+        "name: id, logicalType: integer, physicalType: integer",
+        "name: id, logicalType: string, physicalType: text",
+    );
+    let table = ITEM_TABLE.replace("id integer", "id text");
+    let waist = Waist::new(Wish { contract: &contract, table: &table, ..Wish::default() }).await;
+    // Random, so that the index cannot compress it.
+    let long: String = (0..300).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect();
+    let record = |id: &str| format!(r#"{{"id":"{id}","name":"n","price":1,"tag":"t"}}"#);
+    let answers = waist.send(&format!("[{},{}]", record(&long), record("short"))).await;
+    assert_eq!(words(&answers), ["quarantined", "applied"]);
+    assert_eq!(rules(&answers[0]), ["maxLength"]);
+}
