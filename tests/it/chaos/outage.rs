@@ -190,6 +190,7 @@ async fn a_commit_that_outlives_its_connection_is_waited_for_and_stands_once() {
     // The next session stands behind the transaction that nobody hears of any more.
     waits_for(&library, "transactionid").await;
     assert_eq!(lines(&library).await, 0);
+    assert!(!reply.is_finished(), "answered before the commit");
     brake.release().await;
     is_applied_once(&library, &before, reply.await.unwrap().unwrap()).await;
 }

@@ -18,7 +18,7 @@ const SENDERS: usize = 16;
 const ROWS: u64 = 20;
 /// Keys beyond the seeded rows, which whoever comes first inserts.
 const NEW: u64 = 5;
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// A CMS that remembers who registered last.
 struct Cms {
@@ -85,11 +85,11 @@ fn change(sender: usize, n: u64) -> Value {
     let sender = sender as u64;
     let key = (sender + 7 * n) % (ROWS + NEW);
     let cost = 1_000_000 * (sender + 1) + n;
-    if key >= ROWS || n % 5 == 0 {
+    if key >= ROWS || n.is_multiple_of(5) {
         let name = format!("the {n}th of sender {sender}");
-        json!({"fragrance_id": key, "name": name, "description": null, "cost": cost, "forbidden": n % 2 == 0})
-    } else if n % 3 == 0 {
-        json!({"fragrance_id": key, "forbidden": sender % 2 == 0})
+        json!({"fragrance_id": key, "name": name, "description": null, "cost": cost, "forbidden": n.is_multiple_of(2)})
+    } else if n.is_multiple_of(3) {
+        json!({"fragrance_id": key, "forbidden": sender.is_multiple_of(2)})
     } else {
         json!({"fragrance_id": key, "cost": cost})
     }

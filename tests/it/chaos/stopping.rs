@@ -94,7 +94,9 @@ async fn a_second_sigterm_ends_at_once_whatever_hangs() {
     assert_eq!(ends(&mut accord).await, Some(1), "{}", accord.process.log());
     let log = accord.process.log();
     assert!(log.contains("a second stop request ended everything at once; still at work: http"), "{log}");
-    assert!(request.await.unwrap().is_err(), "there was nothing to answer with");
+    // Its connection may be cut before it is told; only a yes would be a lie.
+    let told = request.await.unwrap();
+    assert!(told.as_ref().map_or(true, |reply| reply.status == 503), "{told:?}");
 }
 
 /// Has to end with 1 before it serves anything, and to name the way out.

@@ -108,8 +108,8 @@ impl Load {
     /// Waits until the counts are as wanted.
     pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Counts) -> bool) -> Counts {
         let mut counts = self.counts.subscribe();
-        let waited = tokio::time::timeout(PATIENCE, counts.wait_for(wanted)).await;
-        *waited.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}; {:?}", self.counts())).unwrap()
+        let seen = tokio::time::timeout(PATIENCE, counts.wait_for(wanted)).await;
+        *seen.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}; {:?}", self.counts())).unwrap()
     }
 
     /// Waits until that many more changes have been acknowledged.
@@ -134,7 +134,7 @@ impl Load {
 }
 
 /// How long a load may take to do what a test waits for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long a sender waits after it was not served.
 const PAUSE: Duration = Duration::from_millis(20);

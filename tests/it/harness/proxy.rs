@@ -117,11 +117,13 @@ async fn connect(
     let requests = pump(requests, server_end, faults.clone(), &[Fault::None, Fault::HoldReplies]);
     let replies = pump(replies, client_end, faults, &[Fault::None]);
     tokio::select! {
-        _ = async { tokio::try_join!(requests, replies) } => {}
+        // What was held when the connection was cut must not slip through when the fault is lifted.
+        biased;
         () = cut.cancelled() => {
             let _ = client.set_zero_linger();
             let _ = server.set_zero_linger();
         }
+        _ = async { tokio::try_join!(requests, replies) } => {}
     }
 }
 
