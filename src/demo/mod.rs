@@ -67,6 +67,7 @@ pub struct Options {
 /// Runs the demo until it is told to stop.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let began = Instant::now();
+    let asked_to_stop = asked_to_stop()?;
     let (ear, heard) = ear::ear();
     telemetry::init_beside(&log(), ear)?;
 
@@ -76,7 +77,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut supervisor = Supervisor::new(Duration::from_secs(5));
     let house = tokio::select! {
         house = House::build(&options, library_port, &mut supervisor) => house?,
-        stopped = asked_to_stop() => return stopped,
+        () = asked_to_stop => return Ok(()),
     };
 
     let (events, cms_events) = broadcast::channel(TOLD_LATER);
@@ -123,12 +124,15 @@ async fn bind(port: u16, flag: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// Resolves when the process is asked to stop before there is anything to stop in order.
-async fn asked_to_stop() -> anyhow::Result<()> {
+fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupt = tokio::signal::ctrl_c() => Ok(interrupt?),
-    }
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// What the demo stands on.

@@ -30,6 +30,9 @@ const SUPERUSER: &str = "postgres";
 /// Crash recovery of a large persistent cluster may take a while.
 const START_DEADLINE: Duration = Duration::from_mins(1);
 
+/// How long a server may take to end in order before it is killed.
+const END_DEADLINE: Duration = Duration::from_secs(30);
+
 /// How long a predecessor on the same data directory may take to end, once its owner is dead.
 const HANDOVER_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -315,13 +318,26 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        let signal = self.end_with_owner();
-        if let Some(mut server) = self.server.take()
-            && let Err(error) = send(&server, signal).map_err(io::Error::from).and_then(|()| server.wait())
-        {
+        let Some(mut server) = self.server.take() else { return };
+        if let Err(error) = end(&mut server, self.end_with_owner()) {
             tracing::warn!(%error, pid = server.id(), "cannot end the embedded Postgres");
         }
     }
+}
+
+/// Ends a server that may only just be starting, and waits for its end.
+///
+/// The signal is sent until it is heeded: a shell has its background jobs ignore SIGINT and SIGQUIT, and so
+/// does the server until it has handlers of its own.
+#[expect(clippy::disallowed_methods, reason = "a destructor cannot await")]
+fn end(server: &mut Child, signal: Signal) -> io::Result<()> {
+    let began = Instant::now();
+    while server.try_wait()?.is_none() {
+        let signal = if began.elapsed() < END_DEADLINE { signal } else { Signal::SIGKILL };
+        send(server, signal)?;
+        std::thread::sleep(POLL);
+    }
+    Ok(())
 }
 
 /// The parts of a URL that we put together hold no slash, colon or at sign of their own.

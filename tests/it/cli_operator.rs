@@ -1,8 +1,12 @@
 //! `accord status`, `history` and `token`: what an operator asks.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::harness::{Accord, Fragrances, PASSWORD, Told, accord, database};
+use crate::harness::{Accord, Fragrances, PASSWORD, Told, accord, database, eventually};
+
+const SOON: Duration = Duration::from_secs(30);
 
 /// A library that a server once kept: one change applied, one set aside.
 async fn kept() -> Fragrances {
@@ -19,6 +23,14 @@ async fn kept() -> Fragrances {
     ] {
         assert_eq!(post(&url, body).await, status);
     }
+    // There is no CMS to register with, which is written down in its own time.
+    eventually(SOON, "the failed registration is written down", async || {
+        let error = "select last_error from accord.registration";
+        let error: Option<Option<String>> =
+            sqlx::query_scalar(error).fetch_optional(&fragrances.library.pool).await.unwrap();
+        error.flatten().ok_or("nothing")
+    })
+    .await;
     drop(server);
     fragrances
 }

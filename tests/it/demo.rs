@@ -153,6 +153,23 @@ async fn a_port_that_cannot_be_had_is_told_by_its_flag() {
 }
 
 #[tokio::test]
+async fn a_demo_that_is_stopped_while_it_starts_leaves_nothing() {
+    for after in [50, 200, 400, 600, 800] {
+        let mut demo = Demo::start(&["--rows", "10"]);
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        let servers = children(demo.process.pid());
+        demo.process.terminate();
+        let status = tokio::time::timeout(SOON, demo.process.wait()).await.expect("it ends");
+        let log = demo.process.log();
+        // Before it could listen for signals, the signal itself has ended it.
+        assert!(status.success() || servers.is_empty(), "{status} after {after} ms: {log}");
+        for server in servers {
+            assert!(!Path::new(&format!("/proc/{server}")).exists(), "process {server} is left");
+        }
+    }
+}
+
+#[tokio::test]
 async fn data_that_is_to_be_kept_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     // The embedded server may run as another user.

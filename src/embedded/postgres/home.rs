@@ -10,6 +10,7 @@ use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
 };
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::unistd::{Gid, Uid, User, geteuid};
 
@@ -17,6 +18,9 @@ use super::Error;
 
 const PREFIX: &str = "accord-postgres-";
 const LOCK: &str = "owner.lock";
+
+/// How long files may keep appearing in a home that is removed.
+const REMOVE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The user that the server runs as when we are root, for Postgres refuses to run as root.
 #[derive(Debug, Clone)]
@@ -185,9 +189,18 @@ fn clear_stale(parent: &Path) {
     }
 }
 
+/// Removes a home. What an initdb that was cut short has started writes on for a moment.
+#[expect(clippy::disallowed_methods, reason = "a destructor cannot await")]
 fn remove(home: &Path) {
-    if let Err(error) = fs::remove_dir_all(home) {
-        tracing::warn!(home = %home.display(), %error, "cannot remove a throwaway Postgres");
+    let began = Instant::now();
+    while let Err(error) = fs::remove_dir_all(home) {
+        if error.kind() == io::ErrorKind::NotFound {
+            return;
+        }
+        if began.elapsed() > REMOVE_DEADLINE {
+            return tracing::warn!(home = %home.display(), %error, "cannot remove a throwaway Postgres");
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
