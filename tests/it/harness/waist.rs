@@ -40,8 +40,6 @@ pub(crate) struct Waist {
     pub(crate) gate: Gate,
     pub(crate) pool: PgPool,
     pub(crate) url: String,
-    pub(crate) metrics: Metrics,
-    pub(crate) drain: CancellationToken,
 }
 
 /// How a test wants its waist.
@@ -94,11 +92,10 @@ impl Waist {
             hold: wish.hold,
             metrics: metrics.pipeline(wish.name),
         };
-        let drain = CancellationToken::new();
         let (applier, writer) =
-            Applier::new(settings, Stop { asked: CancellationToken::new(), drain: drain.clone() });
+            Applier::new(settings, Stop { asked: CancellationToken::new(), drain: CancellationToken::new() });
         tokio::spawn(writer);
-        Self { applier, gate, pool, url: url.to_owned(), metrics, drain }
+        Self { applier, gate, pool, url: url.to_owned() }
     }
 
     /// What the gate makes of a body.
