@@ -25,7 +25,7 @@ use crate::source::registration::{Listener, Observer, Registrar};
 use crate::source::sender::Sender;
 use crate::source::token::Tokens;
 use crate::source::webhook::{self, Accepted, Webhook, WebhookStats};
-use crate::supervisor::{Phase, Supervisor};
+use crate::supervisor::{Phase, Supervisor, thread};
 use crate::telemetry::metrics::{Metrics, PipelineMetrics};
 
 /// How often replicas exchange tokens and what they saw, where no keep-alive says otherwise.
@@ -205,10 +205,11 @@ impl House<'_> {
         };
         let stop = Stop { asked: supervisor.soft(Phase::Intake), drain: supervisor.soft(Phase::Foundation) };
         let (applier, writer) = Applier::new(settings, stop);
-        supervisor.spawn(Phase::Foundation, format!("waist of {name}"), async move {
-            writer.await;
-            Ok(())
-        });
+        supervisor.spawn(
+            Phase::Foundation,
+            format!("waist of {name}"),
+            thread::run(format!("waist-{name}"), writer),
+        );
         Ok(applier)
     }
 

@@ -14,6 +14,8 @@
 #[cfg(test)]
 mod tests;
 
+pub mod thread;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;

@@ -94,7 +94,12 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
     let runs = runs(&arguments.connections, &arguments.only);
 
     let mut scene = Scene::set(&results()).await?;
-    let mut report = Report::new(scene.footprint().await?);
+    let footprint = scene.footprint().await?;
+    if arguments.footprint {
+        println!("{footprint}");
+        return Ok(());
+    }
+    let mut report = Report::new(footprint);
     for round in 1..=rounds {
         for &run in &runs {
             eprintln!("round {round} of {rounds}: {run}");

@@ -96,6 +96,17 @@ pub(crate) struct Footprint {
     pub(crate) resident_mib: f64,
 }
 
+impl fmt::Display for Footprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ready_after = self.ready_after.as_millis();
+        write!(
+            f,
+            "accord serve: ready {ready_after} ms after its start, idle in {:.1} MiB",
+            self.resident_mib
+        )
+    }
+}
+
 /// All turns.
 pub(crate) struct Report {
     footprint: Footprint,
@@ -201,9 +212,7 @@ impl fmt::Display for Report {
         if let Some(all) = self.all() {
             writeln!(f, "fsync is on, and takes {:.2} ms (median)", all.sync_ms)?;
         }
-        let Footprint { ready_after, resident_mib } = self.footprint;
-        let ready_after = ready_after.as_millis();
-        writeln!(f, "accord serve: ready {ready_after} ms after its start, idle in {resident_mib:.1} MiB")?;
+        writeln!(f, "{}", self.footprint)?;
         let mut connections = None;
         for (run, turns) in &self.turns {
             if connections.replace(run.connections) != Some(run.connections) {
