@@ -38,7 +38,9 @@ impl Server {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let config = configuration(&library.url, address, configure);
         let accord = serve(&config, address).await;
-        let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        // Some of these servers close idle connections soon: reusing one would be a race.
+        let builder = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        let http = builder.build().expect("an HTTP client");
         Self { library, accord, address, http, config }
     }
 
