@@ -41,6 +41,9 @@ const CHANGE_TIMEOUT: Duration = Duration::from_millis(20);
 /// Pauses between tries while the database is away.
 const PAUSES: [u64; 6] = [50, 100, 250, 500, 1000, 2000];
 
+/// How long a batch waits for company when most of the requests under way are still to come.
+const PATIENCE: Duration = Duration::from_millis(1);
+
 /// How often a writer that ends looks whether the last flush is done.
 const LAST_FLUSH_POLL: Duration = Duration::from_millis(5);
 
@@ -125,11 +128,26 @@ impl Writer {
             };
             match gathered {
                 Ok(0) => return Ok(()),
-                Ok(_) => self.commit_all(&mut waiting).await?,
+                Ok(_) => {
+                    self.let_them_come(inbox, &mut waiting).await;
+                    self.commit_all(&mut waiting).await?;
+                }
                 Err(_idle) => {
                     self.heartbeat().await;
                     self.resolve_if_unsure().await?;
                 }
+            }
+        }
+    }
+
+    /// A flush answers many at once, and they come back one by one: without a little patience the first of
+    /// them would have a transaction of its own, and all others would wait for it.
+    async fn let_them_come(&self, inbox: &mut mpsc::Receiver<Submission>, waiting: &mut Vec<Submission>) {
+        if waiting.len() * 2 < self.shared.held() {
+            tokio::time::sleep(PATIENCE).await;
+            while waiting.len() < self.settings.max_batch {
+                let Ok(submission) = inbox.try_recv() else { return };
+                waiting.push(submission);
             }
         }
     }
