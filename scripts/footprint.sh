@@ -11,7 +11,7 @@ cd "$work/clone"
 seconds() { date +%s; }
 
 began=$(seconds)
-make --no-print-directory demo ARGS="--port 0 --cms-port 0 --every 500ms" >"$work/demo.log" 2>"$work/build.log" &
+make --no-print-directory demo ARGS="--port 29099 --cms-port 29090 --every 500ms" >"$work/demo.log" 2>"$work/build.log" &
 demo=$!
 until grep -q 'applied' "$work/demo.log"; do
   kill -0 "$demo" 2>/dev/null || { cat "$work/build.log" >&2; exit 1; }
