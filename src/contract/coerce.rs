@@ -55,9 +55,7 @@ pub(super) fn to_value(ty: ColumnType, json: &mut Json) -> Result<Value, Mismatc
         (ColumnType::Numeric(_), Json::Number(n)) => {
             Value::Numeric(Numeric::parse(n.as_str()).ok_or_else(|| mismatch(ty))?)
         }
-        (ColumnType::Double, Json::Number(n)) => {
-            Value::Float(n.as_f64().filter(|f| f.is_finite()).ok_or_else(|| mismatch(ty))?)
-        }
+        (ColumnType::Double, Json::Number(n)) => Value::Float(double(n).ok_or_else(|| mismatch(ty))?),
         (ColumnType::Real, Json::Number(n)) => Value::Float(single(n).ok_or_else(|| mismatch(ty))?),
         (_, Json::String(text)) => {
             refuse_nul(text)?;
@@ -108,13 +106,23 @@ fn refuse_nul_in(json: &Json) -> Result<(), Mismatch> {
     }
 }
 
+/// As Postgres does: digits may be rounded away, but not all of them, and not to infinity.
+fn double(number: &serde_json::Number) -> Option<f64> {
+    number.as_f64().filter(|f| f.is_finite() && (*f != 0.0 || is_zero(number)))
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a real column rounds to single precision, as Postgres does"
 )]
 fn single(number: &serde_json::Number) -> Option<f64> {
-    let rounded = number.as_f64()? as f32;
-    rounded.is_finite().then_some(f64::from(rounded))
+    let rounded = f64::from(number.as_f64()? as f32);
+    (rounded.is_finite() && (rounded != 0.0 || is_zero(number))).then_some(rounded)
+}
+
+fn is_zero(number: &serde_json::Number) -> bool {
+    let mantissa = number.as_str().split(['e', 'E']).next().unwrap_or_default();
+    !mantissa.contains(|c: char| ('1'..='9').contains(&c))
 }
 
 /// The one spelling that Postgres itself would print (session pinned to UTC and ISO).
@@ -189,6 +197,7 @@ mod tests {
             (ColumnType::BigInt, json!("9223372036854775807"), Value::Int(i64::MAX)),
             (ColumnType::Boolean, json!("true"), Value::Bool(true)),
             (ColumnType::Double, json!("12.5"), Value::Float(12.5)),
+            (ColumnType::Double, json!("0.00e-400"), Value::Float(0.0)),
             (
                 ColumnType::Timestamp,
                 json!("2024-02-29T10:00:00.500"),
@@ -226,6 +235,8 @@ mod tests {
             (ColumnType::Boolean, json!(1)),
             (ColumnType::Text, json!(12)),
             (ColumnType::Real, json!("1e39")),
+            (ColumnType::Real, json!("1e-50")),
+            (ColumnType::Double, json!("-1e-400")),
             (ColumnType::TimestampTz, json!("2024-01-01T00:00:00")),
             (ColumnType::TimestampTz, json!("2024-01-01T00:00:00.123456789Z")),
             (ColumnType::Date, json!("2023-02-29")),
