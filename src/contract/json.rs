@@ -57,6 +57,10 @@ impl<'de> DeserializeSeed<'de> for StrictValue {
 /// The key under which serde_json hands out a number whose digits it kept.
 const NUMBER_KEY: &str = "$serde_json::private::Number";
 
+/// The key under which serde_json hands out raw JSON: an object that bears it would be read back from its column
+/// as something else.
+const RAW_KEY: &str = "$serde_json::private::RawValue";
+
 impl<'de> Visitor<'de> for StrictValue {
     type Value = Value;
 
@@ -101,6 +105,9 @@ impl<'de> Visitor<'de> for StrictValue {
         while let Some(key) = map.next_key::<String>()? {
             if key == NUMBER_KEY {
                 return number(&map.next_value::<Digits>()?.0);
+            }
+            if key == RAW_KEY {
+                return Err(A::Error::custom(format_args!("an object has the key `{RAW_KEY}`")));
             }
             let value = map.next_value_seed(StrictValue)?;
             if object.contains_key(&key) {
@@ -172,6 +179,7 @@ mod tests {
             (r#"{"a":{"$serde_json::private::Number":"5"}}"#, "expected no object"),
             (r#"{"a":{"$serde_json::private::Number":"\u0035"}}"#, "expected no object"),
             (r#"{"a":{"$serde_json::private::Number":5}}"#, "expected no object"),
+            (r#"{"a":{"$serde_json::private::RawValue":"{}"}}"#, "RawValue"),
             ("", "EOF"),
         ] {
             let error = parse(text).unwrap_err();
