@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -30,7 +31,7 @@ impl Client {
     }
 
     /// Calls the webhook.
-    pub(crate) async fn send(&self, body: &Value) -> reqwest::Result<Reply> {
+    pub(crate) async fn send(&self, body: &impl Serialize) -> reqwest::Result<Reply> {
         Self::read(self.http.post(format!("{}/notifications", self.url)).json(body)).await
     }
 

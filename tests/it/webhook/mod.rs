@@ -3,5 +3,6 @@
 mod answers;
 mod bad_http;
 mod bad_input;
+mod bad_values;
 mod cms;
 mod refetch;
