@@ -3,6 +3,7 @@
 //! Whatever is broken, the tests ask the same in the end: does the library hold what was acknowledged, and
 //! does the ledger tell how it came about?
 
+mod crashes;
 mod kill;
 mod ledger;
 mod outage;

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::kill::counter;
 use super::{Library, free_address, ledger};
@@ -199,6 +201,21 @@ async fn a_commit_that_outlives_its_connection_is_waited_for_and_stands_once() {
 async fn a_commit_that_never_took_place_is_done_again_and_stands_once() {
     let Commit { library, before, proxy, brake, reply, _accord } = Commit::begun().await;
     proxy.cut();
+    end_the_session_that_commits(&library).await;
+    brake.release().await;
+    is_applied_once(&library, &before, reply.await.unwrap().unwrap()).await;
+}
+
+/// Its other sessions live on, and could vouch for a commit that they know nothing of.
+#[tokio::test]
+async fn a_commit_whose_session_alone_was_ended_is_done_again_and_stands_once() {
+    let Commit { library, before, proxy: _proxy, brake, reply, _accord } = Commit::begun().await;
+    end_the_session_that_commits(&library).await;
+    brake.release().await;
+    is_applied_once(&library, &before, reply.await.unwrap().unwrap()).await;
+}
+
+async fn end_the_session_that_commits(library: &Library) {
     let ended = library
         .ask(
             "select to_jsonb(count(pg_terminate_backend(pid))) from pg_stat_activity
@@ -206,6 +223,40 @@ async fn a_commit_that_never_took_place_is_done_again_and_stands_once() {
         )
         .await;
     assert_eq!(ended, 1);
-    brake.release().await;
-    is_applied_once(&library, &before, reply.await.unwrap().unwrap()).await;
+}
+
+/// More senders than may be held: the others are told at once, and those who are held are served in the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_requests_are_held_than_configured() {
+    const HELD: usize = 4;
+    let mut library = Library::of(1).await;
+    let http = free_address();
+    let config = format!("{}hold.max_requests = {HELD}", library.config(http));
+    let _accord = Accord::serve(&config, http).await.unwrap();
+    let client = Client::of(&format!("http://{http}"));
+    library.postgres.stop_fast().await.unwrap();
+    becomes(&client, false).await;
+
+    let mut calls: JoinSet<Reply> = JoinSet::new();
+    for cost in 0..20 {
+        let client = client.clone();
+        let change = json!({"fragrance_id": 0, "cost": 1_000_000 + cost});
+        calls.spawn(async move { client.send(&change).await.unwrap() });
+    }
+    // One batch of them waits for the database, and behind it as many as may be held.
+    while calls.len() > 2 * HELD {
+        is_turned_away(&timeout(SOON, calls.join_next()).await.unwrap().unwrap().unwrap());
+    }
+    library.postgres.start_again().await.unwrap();
+    let mut served = 0;
+    while let Some(reply) = calls.join_next().await {
+        let reply = reply.unwrap();
+        if reply.status != 200 {
+            is_turned_away(&reply);
+        }
+        served += usize::from(reply.status == 200);
+    }
+    assert!((HELD..=2 * HELD).contains(&served), "{served}");
+    becomes(&client, true).await;
+    assert_eq!(shown(&client).await["held"], 0);
 }

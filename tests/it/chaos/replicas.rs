@@ -117,6 +117,9 @@ async fn two_accords_on_the_same_keys_keep_one_order_and_one_leader() {
         other.load.acknowledges(20).await;
         assert_eq!((leader.leads().await, other.leads().await), (true, false));
     }
+    // Without the lock they would run into each other, and take that for an outage.
+    let gaps = library.ask("select to_jsonb(gap_reasons) from accord.pipeline").await;
+    assert!(!gaps.as_array().is_some_and(|gaps| gaps.contains(&json!("outage"))), "{gaps}");
 
     leader.accord.process.kill9();
     let of_the_killed = leader.load.end();

@@ -99,6 +99,56 @@ async fn a_second_sigterm_ends_at_once_whatever_hangs() {
     assert!(told.as_ref().map_or(true, |reply| reply.status == 503), "{told:?}");
 }
 
+#[tokio::test]
+async fn sigterm_while_the_library_is_away_refuses_what_is_held_and_exits_0() {
+    let mut library = Library::of(10).await;
+    let http = free_address();
+    let mut accord = Accord::serve(&library.config(http), http).await.unwrap();
+    let client = Client::of(&accord.url);
+    library.postgres.stop_fast().await.unwrap();
+    let asker = client.clone();
+    let request = tokio::spawn(async move { asker.send(&json!({"fragrance_id": 1, "cost": 5})).await });
+    holds(&client, 1).await;
+    accord.process.terminate();
+    let reply = request.await.unwrap().unwrap();
+    assert_eq!((reply.status, reply.content_type()), (503, "application/problem+json"), "{reply:?}");
+    assert_eq!(ends(&mut accord).await, Some(0), "{}", accord.process.log());
+}
+
+#[tokio::test]
+async fn what_does_not_end_within_the_grace_period_is_named() {
+    let library = Library::of(10).await;
+    let proxy = TcpProxy::in_front_of(library.address()).await;
+    let http = free_address();
+    let config = library.config_through(proxy.address(), http);
+    let mut accord = Accord::serve(&format!("shutdown.grace = '1s'\n{config}"), http).await.unwrap();
+    let client = Client::of(&accord.url);
+    proxy.set(Fault::Hold).await;
+    let asker = client.clone();
+    let _request = tokio::spawn(async move { asker.send(&json!({"fragrance_id": 1, "cost": 5})).await });
+    holds(&client, 1).await;
+    accord.process.terminate();
+    assert_eq!(ends(&mut accord).await, Some(1), "{}", accord.process.log());
+    let log = accord.process.log();
+    assert!(log.contains("had to drop what did not end within 1 s: http"), "{log}");
+}
+
+/// As after a power cut, when everything comes up at once.
+#[tokio::test]
+async fn a_library_that_is_not_up_yet_is_waited_for() {
+    let mut library = Library::of(10).await;
+    library.postgres.stop_fast().await.unwrap();
+    let http = free_address();
+    let config = library.config(http);
+    let starting = tokio::spawn(async move { Accord::serve(&config, http).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!starting.is_finished(), "it waits");
+    library.postgres.start_again().await.unwrap();
+    let accord = starting.await.unwrap().unwrap_or_else(|log| panic!("{log}"));
+    let reply = Client::of(&accord.url).send(&json!({"fragrance_id": 1, "cost": 1_000_000})).await.unwrap();
+    assert_eq!(reply.status, 200, "{reply:?}");
+}
+
 /// Has to end with 1 before it serves anything, and to name the way out.
 async fn refuses_to_start(config: &str, names: &[&str]) {
     let http = config.lines().find_map(|line| line.strip_prefix("http.listen = '")).unwrap();

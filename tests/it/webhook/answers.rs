@@ -105,6 +105,38 @@ async fn an_event_id_that_came_before_gets_the_original_outcome_also_after_a_res
 }
 
 #[tokio::test]
+async fn an_event_that_many_deliver_at_once_is_applied_once() {
+    let server = Server::start(Configure::default()).await;
+    let edit = r#"{"fragrance_id": 1, "name": "New"}"#;
+    let deliveries = (0..50).map(|_| deliver(&server, "msg_1", edit));
+    let replies = futures_util::future::join_all(deliveries).await;
+    let original = |reply: &&Reply| reply.json().get("duplicate").is_none();
+    assert_eq!(replies.iter().filter(original).count(), 1);
+    assert!(replies.iter().all(|r| r.status == 200 && r.outcome() == "applied" && r.json()["position"] == 1));
+    assert_eq!(server.counted("unchanged").await, 0, "nobody was applied a second time");
+}
+
+#[tokio::test]
+async fn a_body_in_quarantine_keeps_what_its_headers_say_of_it_and_no_secret() {
+    let server = Server::start(Configure::default()).await;
+    let kept = [
+        ("content-encoding", "gzip"),
+        ("content-type", "application/x-nonsense"),
+        ("user-agent", "python-requests/2.34.2"),
+        ("x-request-id", "call-7"),
+    ];
+    let secret = [("authorization", "Bearer s3cret"), ("cookie", "s3cret"), ("x-api-key", "s3cret")];
+    let reply = server.send_with(&[&kept[..], &secret[..]].concat(), b"\x1f\x8b\x08\x00".to_vec()).await;
+    assert_eq!((reply.status, reply.outcome().as_str()), (202, "quarantined"));
+    let headers: Value =
+        sqlx::query_scalar("select headers from accord.body").fetch_one(&server.library.pool).await.unwrap();
+    for (name, value) in kept {
+        assert!(headers.as_array().unwrap().contains(&json!([name, value])), "{name} in {headers}");
+    }
+    assert!(!headers.to_string().contains("s3cret"), "{headers}");
+}
+
+#[tokio::test]
 async fn the_bodies_that_the_real_cms_sends_are_applied_as_they_are() {
     let server = Server::start(Configure::default()).await;
     for (body, changed) in CAPTURED {

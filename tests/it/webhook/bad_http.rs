@@ -253,3 +253,23 @@ async fn three_hundred_connections_at_once_are_all_served() {
     assert_eq!(server.counted("unchanged").await, 299);
     is_well(&server).await;
 }
+
+#[tokio::test]
+async fn connections_that_say_nothing_keep_nobody_out_for_long() {
+    let idle = async |server: &Server, count: usize| {
+        let mut idle = Vec::with_capacity(count);
+        for _ in 0..count {
+            idle.push(TcpStream::connect(server.address).await.unwrap());
+        }
+        idle
+    };
+    let server = Server::start(Configure::default()).await;
+    let _idle = idle(&server, 500).await;
+    is_well(&server).await;
+
+    // More of them than are let in: a good caller waits until they are cut off, and no longer.
+    let http = "header_timeout = \"1s\"\nmax_connections = 16";
+    let server = Server::start(Configure { http, ..Configure::default() }).await;
+    let _idle = idle(&server, 100).await;
+    tokio::time::timeout(SOON, is_well(&server)).await.expect("a good caller is served");
+}

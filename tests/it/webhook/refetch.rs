@@ -1,12 +1,16 @@
 //! With the CMS's database as reference a payload is a hint: whatever it says, the row becomes the CMS's.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
 
 use crate::harness::{
-    Configure, Server, database, eventually, fragrances, plant_fragrances, private_postgres,
+    Configure, Fault, Server, TcpProxy, database, eventually, fragrances, plant_fragrances, private_postgres,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -168,4 +172,78 @@ async fn without_its_reference_a_payload_is_applied_and_a_gap_marked_until_it_is
     .await;
     assert_eq!(scene.tell(r#"{"fragrance_id": 1, "name": "A lie again"}"#).await, "stale");
     scene.is_in_accord().await;
+}
+
+/// An editor at the CMS, and a messenger who now and then lies, repeats himself, or dawdles; in the end he gets
+/// every message there.
+async fn edit_and_tell(scene: &Scene, keys: Vec<i32>, seed: u64) {
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut late = Vec::new();
+    for _ in 0..30 {
+        let key = keys[dice.random_range(0..keys.len())];
+        let cost = dice.random_range(0..1000);
+        // A row may be gone by now: then there is nothing to edit, and still something to tell.
+        let edit = match dice.random_range(0..10) {
+            0 => sqlx::query("delete from fragrances where fragrance_id = $1").bind(key),
+            _ => sqlx::query("update fragrances set cost = $2 where fragrance_id = $1").bind(key).bind(cost),
+        };
+        edit.execute(&scene.cms).await.unwrap();
+        let truth = json!({"fragrance_id": key, "cost": cost}).to_string();
+        let lie = json!({"fragrance_id": key, "name": "A lie", "cost": 5000}).to_string();
+        let messages = match dice.random_range(0..4) {
+            0 => vec![lie],
+            1 => vec![truth.clone(), lie, truth],
+            2 => {
+                late.push(truth);
+                late.drain(..late.len() / 2).collect()
+            }
+            _ => vec![truth],
+        };
+        for message in messages {
+            assert_eq!(scene.server.send(message).await.status, 200);
+        }
+    }
+    for message in late {
+        assert_eq!(scene.server.send(message).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn in_a_throng_of_edits_lies_and_stragglers_the_library_ends_in_accord() {
+    let database = database().await;
+    let scene = Scene::new(&database.url, database.pool.clone()).await;
+    // Each key belongs to two editors, so that messages of one cross edits of the other.
+    let editors = (0..8).map(|n| {
+        let keys = (0..40).filter(|key| [n % 4, (n + 1) % 4].contains(&(key % 4))).collect();
+        edit_and_tell(&scene, keys, n.unsigned_abs().into())
+    });
+    futures_util::future::join_all(editors).await;
+    scene.is_in_accord().await;
+}
+
+/// A reference that hangs is worse than one that is gone: everybody waits for it, unless we stop waiting.
+#[tokio::test]
+async fn a_reference_that_hangs_holds_nobody_up_for_long() {
+    let database = database().await;
+    let options: PgConnectOptions = database.url.parse().unwrap();
+    let target = SocketAddr::from((Ipv4Addr::LOCALHOST, options.get_port()));
+    let proxy = TcpProxy::in_front_of(target).await;
+    let (from, to) = (target.to_string(), proxy.address().to_string());
+    let scene = Scene::new(&database.url.replace(&from, &to), database.pool.clone()).await;
+    assert_eq!(scene.tell(r#"{"fragrance_id": 1, "cost": 5000}"#).await, "stale");
+
+    proxy.set(Fault::Hold).await;
+    for key in 1..4 {
+        let reply = scene.server.send(json!({"fragrance_id": key, "cost": 5000}).to_string()).await;
+        assert_eq!((reply.status, reply.outcome().as_str()), (200, "applied"), "{reply:?}");
+    }
+    assert!(scene.server.gap_reasons().await.iter().any(|reason| reason == "reference"));
+
+    proxy.set(Fault::None).await;
+    eventually(SOON, "the reference is asked again", async || {
+        let reply = scene.server.send(r#"{"fragrance_id": 1, "cost": 6000}"#).await;
+        let library = fragrances(&scene.server.library.pool, Some(1)).await;
+        if library == fragrances(&scene.cms, Some(1)).await { Ok(()) } else { Err(reply) }
+    })
+    .await;
 }
