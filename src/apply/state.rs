@@ -134,7 +134,8 @@ impl Shared {
     pub(super) fn committed(&self, batch: &[&Change], answers: &[Answer], took: Duration) {
         self.metrics.batch(batch.len(), took);
         for (change, answer) in batch.iter().zip(answers) {
-            self.metrics.changes(change.origin, answer.outcome.as_str(), 1);
+            let word = if answer.duplicate { "duplicate" } else { answer.outcome.as_str() };
+            self.metrics.changes(change.origin, word, 1);
         }
     }
 }

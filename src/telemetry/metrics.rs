@@ -26,7 +26,8 @@ use crate::change::Origin;
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 const ORIGINS: [Origin; 4] = [Origin::Webhook, Origin::Replay, Origin::Reconcile, Origin::Backfill];
-const OUTCOMES: [&str; 4] = ["applied", "unchanged", "stale", "quarantined"];
+/// The outcomes, and the repeats of an event, which have none of their own.
+const OUTCOMES: [&str; 5] = ["applied", "unchanged", "stale", "quarantined", "duplicate"];
 
 /// Refusals that a webhook is known to give.
 const REFUSALS: [u16; 5] = [400, 401, 408, 413, 503];
