@@ -27,7 +27,7 @@ create table accord.ledger (
     pipeline   smallint not null,
     position   bigint not null,
     at         timestamptz not null,
-    key        text,
+    key        text collate "C",
     op         text,
     outcome    text not null,
     origin     text not null,
@@ -38,7 +38,6 @@ create table accord.ledger (
     primary key (pipeline, position)
 );
 create index ledger_key on accord.ledger (pipeline, key, position);
-create index ledger_at on accord.ledger using brin (at);
 
 -- Original bytes, once, without credentials.
 create table accord.body (

@@ -134,6 +134,13 @@ pub enum Intent {
         /// Which row.
         key: Key,
     },
+    /// Make the row what the reference says, read afresh under the lock. Without an answer nothing is done.
+    Follow {
+        /// Which row.
+        key: Key,
+        /// Whether a row that the reference no longer has may be removed.
+        may_delete: bool,
+    },
     /// The gate refused it: straight to quarantine, with the reasons.
     Refused {
         /// Which row, where that much could be read.
@@ -147,7 +154,7 @@ impl Intent {
     /// The row it speaks of, where that is known.
     pub fn key(&self) -> Option<&Key> {
         match self {
-            Self::Upsert { key, .. } | Self::Delete { key } => Some(key),
+            Self::Upsert { key, .. } | Self::Delete { key } | Self::Follow { key, .. } => Some(key),
             Self::Refused { key, .. } => key.as_ref(),
         }
     }

@@ -40,12 +40,11 @@ pub(super) async fn write(
     reference: Option<&mut Reference>,
     batch: &[&Change],
 ) -> Result<Written, Trouble> {
-    sqlx::raw_sql("begin").execute(&mut *conn).await?;
+    let fence = pipeline::begin(&mut *conn, setting.ids.pipeline).await?;
     if setting.table.strictness == Strictness::Single {
         // A check that waits for the commit would blame the batch; alone, each change is judged at once.
         sqlx::raw_sql("set constraints all immediate").execute(&mut *conn).await?;
     }
-    let fence = pipeline::lock(&mut *conn, setting.ids.pipeline).await?;
     let repeats = Repeats::find(conn, setting.ids.pipeline, batch).await?;
     let new: Vec<&Change> = repeats.first_seen.iter().map(|&i| batch[i]).collect();
     let (fresh, unverified) = consult(conn, setting, reference, &new).await?;
@@ -134,7 +133,11 @@ async fn consult(
     let Some(reference) = reference else { return Ok((Fresh::default(), false)) };
     let keys = match setting.mode {
         Mode::Refetch => distinct_keys(changes, |_| true),
-        Mode::Apply => missing_parents_of_deltas(conn, setting, changes).await?,
+        Mode::Apply => {
+            let mut keys = deltas_without_a_row(conn, setting, changes).await?;
+            keys.extend(distinct_keys(changes, |intent| matches!(intent, Intent::Follow { .. })));
+            keys
+        }
     };
     if keys.is_empty() {
         return Ok((Fresh::default(), false));
@@ -146,7 +149,7 @@ async fn consult(
 }
 
 /// Keys of deltas that cannot become rows by themselves, and have none yet.
-async fn missing_parents_of_deltas<'a>(
+async fn deltas_without_a_row<'a>(
     conn: &mut PgConnection,
     setting: &Setting<'_>,
     changes: &[&'a Change],

@@ -113,12 +113,19 @@ impl<'a> Fold<'a> {
                 quarantined(violations.clone(), row)
             }
             Intent::Upsert { key, fields } => match self.fresh.row(key) {
-                Some(fresh) => self.follow(key, fresh, Some(fields)),
+                Some(fresh) => self.follow(key, fresh, |row| {
+                    row.is_none_or(|row| fields.iter().any(|(i, value)| row[*i] != *value))
+                }),
                 None => self.upsert(key, fields),
             },
             Intent::Delete { key } => match self.fresh.row(key) {
-                Some(fresh) => self.follow(key, fresh, None),
+                Some(fresh) => self.follow(key, fresh, |row| row.is_some()),
                 None => self.delete(key),
+            },
+            Intent::Follow { key, may_delete } => match self.fresh.row(key) {
+                Some(Ok(None)) if !may_delete => unconfirmed(),
+                Some(fresh) => self.follow(key, fresh, |_| false),
+                None => unconfirmed(),
             },
         })
     }
@@ -132,35 +139,29 @@ impl<'a> Fold<'a> {
         &mut self.slots[index]
     }
 
-    /// Makes the row what the reference says, whatever the payload claimed.
+    /// Makes the row what the reference says. A payload that told of something that the reference no longer,
+    /// or never, says was stale; without one there is nothing to be stale.
     fn follow(
         &mut self,
         key: &Key,
         fresh: &Result<Option<Row>, Vec<Violation>>,
-        claimed: Option<&Fields>,
+        claims_otherwise: impl FnOnce(Option<&Row>) -> bool,
     ) -> Line {
-        match fresh {
-            Err(violations) => quarantined(violations.clone(), self.row_json(key)),
+        let mut line = match fresh {
+            Err(violations) => return quarantined(violations.clone(), self.row_json(key)),
             Ok(Some(row)) => {
                 let is_key = |i: &usize| self.contract.key.contains(i);
                 let fields: Fields =
                     (0..row.len()).filter(|i| !is_key(i)).map(|i| (i, row[i].clone())).collect();
-                let mut line = self.set(key, &fields);
-                // The payload told of something that the reference no longer, or never, says.
-                let outdated = claimed.is_none_or(|fields| fields.iter().any(|(i, value)| row[*i] != *value));
-                if outdated && matches!(line.verdict, Verdict::Unchanged) {
-                    line.verdict = Verdict::Stale;
-                }
-                line
+                self.set(key, &fields)
             }
-            Ok(None) => {
-                let mut line = self.delete(key);
-                if claimed.is_some() && matches!(line.verdict, Verdict::Unchanged) {
-                    line.verdict = Verdict::Stale;
-                }
-                line
-            }
+            Ok(None) => self.delete(key),
+        };
+        let row = fresh.as_ref().ok().and_then(Option::as_ref);
+        if matches!(line.verdict, Verdict::Unchanged) && claims_otherwise(row) {
+            line.verdict = Verdict::Stale;
         }
+        line
     }
 
     fn upsert(&mut self, key: &Key, fields: &Fields) -> Line {
@@ -269,6 +270,11 @@ fn is_stale(contract: &Contract, row: &Row, fields: &Fields) -> bool {
 
 fn quarantined(violations: Vec<Violation>, row: Option<String>) -> Line {
     Line { verdict: Verdict::Quarantined { violations, row }, op: None, changes: None }
+}
+
+/// A line for what the reference did not confirm.
+fn unconfirmed() -> Line {
+    Line { verdict: Verdict::Stale, op: None, changes: None }
 }
 
 /// A line for a change that the database refused.

@@ -143,13 +143,15 @@ impl Writer {
     /// A flush answers many at once, and they come back one by one: without a little patience the first of
     /// them would have a transaction of its own, and all others would wait for it.
     async fn let_them_come(&self, inbox: &mut mpsc::Receiver<Submission>, waiting: &mut Vec<Submission>) {
-        if waiting.len() * 2 < self.shared.held() {
-            tokio::time::sleep(PATIENCE).await;
-            while waiting.len() < self.settings.max_batch {
-                let Ok(submission) = inbox.try_recv() else { return };
-                waiting.push(submission);
+        let half_of_them = async {
+            while waiting.len() < self.settings.max_batch && waiting.len() * 2 < self.shared.held() {
+                if inbox.recv_many(waiting, self.settings.max_batch - waiting.len()).await == 0 {
+                    return;
+                }
             }
-        }
+        };
+        // Whoever is late has the next batch.
+        let _ = tokio::time::timeout(PATIENCE, half_of_them).await;
     }
 
     async fn wait_for_the_last_flush(&mut self) -> Result<(), Stopped> {
@@ -310,6 +312,7 @@ impl Writer {
         // Nobody is answered before the flush, which many batches share; the lock is free for the next one sooner.
         sqlx::raw_sql("set synchronous_commit = off").execute(&mut conn).await?;
         let ids = pipeline::enroll(&mut conn, &self.settings.name, self.sql.target(), contract).await?;
+        pipeline::prepare(&mut conn, ids.pipeline).await?;
         let strictness = facts::strictness(&mut conn, self.sql.target(), contract).await?;
         self.session = Some(Session { conn, ids, strictness, facts_read: Instant::now() });
         // The connection before this one may have ended in a crash of the server.
@@ -414,8 +417,7 @@ impl Writer {
 /// Whether a commit whose answer was lost took place. The lock waits for the transaction in question to end.
 async fn look_up(session: &mut Session, mark: Option<(i64, DateTime<Utc>)>) -> Result<bool, sqlx::Error> {
     let Some((first, at)) = mark else { return Ok(true) };
-    sqlx::raw_sql("begin").execute(&mut session.conn).await?;
-    pipeline::lock(&mut session.conn, session.ids.pipeline).await?;
+    pipeline::begin(&mut session.conn, session.ids.pipeline).await?;
     let held = ledger::holds(&mut session.conn, session.ids.pipeline, first, at).await?;
     sqlx::raw_sql("commit").execute(&mut session.conn).await?;
     tracing::info!(position = first, committed = held, "looked up a commit whose answer was lost");

@@ -60,21 +60,32 @@ pub async fn enroll(
     Ok(Ids { pipeline, contract })
 }
 
-/// Takes the lock, in a statement of its own: what is read afterwards is read under it.
-///
-/// Pipelines that write the same table lock each other's rows too, in one order.
-pub async fn lock(executor: impl PgExecutor<'_>, pipeline: i16) -> Result<Fence, sqlx::Error> {
-    let rows = sqlx::query(
+/// Prepares [`begin`] on a session: what is prepared once need not be planned for each batch.
+pub async fn prepare(conn: &mut sqlx::PgConnection, pipeline: i16) -> Result<(), sqlx::Error> {
+    sqlx::query("select set_config('accord.pipeline', $1, false)")
+        .bind(pipeline.to_string())
+        .execute(&mut *conn)
+        .await?;
+    sqlx::raw_sql(
         // The clock is read outside, once the lock is held: the ledger's instants follow its positions.
-        "with locked as (
+        "prepare accord_lock as
+         with locked as (
              select id, position from accord.pipeline
-             where tables && (select tables from accord.pipeline where id = $1)
+             where tables && (select tables from accord.pipeline
+                              where id = current_setting('accord.pipeline')::smallint)
              order by id for no key update)
          select id, position, clock_timestamp() from locked",
     )
-    .bind(pipeline)
-    .fetch_all(executor)
-    .await?;
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Begins a transaction and takes the lock, in a statement of its own: what is read afterwards is read under it.
+///
+/// Pipelines that write the same table lock each other's rows too, in one order.
+pub async fn begin(conn: &mut sqlx::PgConnection, pipeline: i16) -> Result<Fence, sqlx::Error> {
+    let rows = sqlx::raw_sql("begin; execute accord_lock").fetch_all(conn).await?;
     for row in &rows {
         if row.try_get::<i16, _>(0)? == pipeline {
             return Ok(Fence { position: row.try_get(1)?, at: row.try_get(2)? });

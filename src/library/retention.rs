@@ -53,12 +53,16 @@ pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sql
     .await?;
     let ledger = pieces(
         conn,
+        // Positions are in order of time, so the oldest entries are the first ones, and need no index of their own.
         "delete from accord.ledger where ctid = any(array(
-             select l.ctid from accord.ledger l
-             where l.at < now() - make_interval(secs => $1)
-               and l.position < all (select min(q.position) from accord.quarantine q
-                                     where q.pipeline = l.pipeline and q.state = 'open'
-                                     having min(q.position) is not null)
+             select oldest.ctid from accord.pipeline p
+             cross join lateral (
+                 select l.ctid, l.at from accord.ledger l
+                 where l.pipeline = p.id
+                   and l.position < coalesce((select min(q.position) from accord.quarantine q
+                                              where q.pipeline = p.id and q.state = 'open'), l.position + 1)
+                 order by l.position limit $2) oldest
+             where oldest.at < now() - make_interval(secs => $1)
              limit $2))",
         policy.ledger,
     )
