@@ -1,0 +1,60 @@
+//! The reconciler: finds every row in which library and reference differ, repairs it safely, proves it.
+//!
+//! Promises: a finding is a candidate until both full rows were read twice and said the same; a repair goes
+//! through the waist, which reads the reference afresh under the lock before it writes; what cannot be known
+//! is `inconclusive`, never `clean`. Must not know: HTTP, command lines, who asked.
+//!
+//! `diff` (preflight ► digest ► leaf ► confirm) only reads. `run` adds breakers and `repair`. `runner` and
+//! `store` keep runs in the database, one at a time, whoever asked for them.
+
+mod progress;
+mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+
+use crate::contract::{Contract, Identifier};
+
+pub use progress::{Progress, Snapshot, Stage};
+pub use report::{Bytes, ChangedColumn, Counts, Drift, Kind, Report, Rows, State};
+
+/// One of the two tables.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// How to connect.
+    pub connect: PgConnectOptions,
+    /// Its schema; `None` for the search path.
+    pub schema: Option<Identifier>,
+    /// Its table.
+    pub table: Identifier,
+}
+
+/// What to compare, and how.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The columns that count, and the key.
+    pub contract: Arc<Contract>,
+    /// The reference: it is only ever read.
+    pub source: Endpoint,
+    /// The library.
+    pub target: Endpoint,
+    /// How long a difference must last to be one: longer than a change usually takes to arrive.
+    pub grace: Duration,
+    /// How long one statement may take on either side.
+    pub statement_timeout: Duration,
+    /// A way of comparing to take whatever the tables are like.
+    pub force: Option<Method>,
+}
+
+/// How two tables are compared; each is as exact as the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Digests of 64 neighbouring keys each, then the keys of those that differ: whole-number keys.
+    Buckets,
+    /// Every key with the hash of its row, in order of the keys.
+    Stream,
+    /// As `Stream`, with hashes of canonical text: servers whose record hashes differ.
+    TextStream,
+}
