@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 
+use crate::apply::Shared;
 use crate::change::{Key, Violation};
 use crate::contract::Identifier;
 use crate::contract::gate::Gate;
@@ -48,18 +49,27 @@ pub(super) struct Reference {
     settings: ReferenceSettings,
     sql: TableSql,
     gate: Gate,
+    shared: Arc<Shared>,
     connection: Option<PgConnection>,
     silent_since: Option<Instant>,
 }
 
 impl Reference {
-    pub(super) fn new(settings: ReferenceSettings, gate: Gate) -> Self {
+    pub(super) fn new(settings: ReferenceSettings, gate: Gate, shared: Arc<Shared>) -> Self {
         let sql = TableSql::for_table(gate.contract(), settings.schema.as_ref(), &settings.table);
-        Self { settings, sql, gate, connection: None, silent_since: None }
+        Self { settings, sql, gate, shared, connection: None, silent_since: None }
     }
 
     /// Reads the rows of these keys; `None` when the reference does not answer.
     pub(super) async fn read(&mut self, keys: &[&Key]) -> Option<Fresh> {
+        let fresh = self.ask(keys).await;
+        if fresh.is_none() {
+            self.shared.reference_was_silent();
+        }
+        fresh
+    }
+
+    async fn ask(&mut self, keys: &[&Key]) -> Option<Fresh> {
         if self.silent_since.is_some_and(|since| since.elapsed() < PAUSE) {
             return None;
         }

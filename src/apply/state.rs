@@ -2,7 +2,7 @@
 //!
 //! Promises: a gap marked here is written with the next commit, or stays marked. Must not know: SQL.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -71,6 +71,7 @@ pub(super) struct Shared {
     health: Mutex<Health>,
     gaps: Mutex<Vec<Gap>>,
     held: AtomicUsize,
+    silences: AtomicU64,
     metrics: PipelineMetrics,
 }
 
@@ -80,6 +81,7 @@ impl Shared {
             health: Mutex::new(Health::Starting),
             gaps: Mutex::new(Vec::new()),
             held: AtomicUsize::new(0),
+            silences: AtomicU64::new(0),
             metrics,
         }
     }
@@ -95,6 +97,15 @@ impl Shared {
 
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// The reference was asked and did not answer.
+    pub(super) fn reference_was_silent(&self) {
+        self.silences.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn reference_silences(&self) -> u64 {
+        self.silences.load(Ordering::Relaxed)
     }
 
     pub(super) fn health(&self) -> Health {

@@ -77,7 +77,8 @@ struct Stopped;
 impl Writer {
     pub(super) fn new(settings: Settings, shared: Arc<Shared>, stop: Stop) -> Self {
         let sql = TableSql::new(settings.gate.contract());
-        let reference = settings.reference.clone().map(|r| Reference::new(r, settings.gate.clone()));
+        let reference =
+            settings.reference.clone().map(|r| Reference::new(r, settings.gate.clone(), Arc::clone(&shared)));
         Self {
             settings,
             sql,
