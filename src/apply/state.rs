@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::change::{Answer, Change};
+use crate::apply::batch::Settled;
+use crate::change::Change;
 use crate::telemetry::metrics::PipelineMetrics;
 
 /// Why changes may have been missed.
@@ -142,9 +143,9 @@ impl Shared {
         }
     }
 
-    pub(super) fn committed(&self, batch: &[&Change], answers: &[Answer], took: Duration) {
+    pub(super) fn committed(&self, batch: &[&Change], settled: &[Settled], took: Duration) {
         self.metrics.batch(batch.len(), took);
-        for (change, answer) in batch.iter().zip(answers) {
+        for (change, Settled { answer, .. }) in batch.iter().zip(settled) {
             let word = if answer.duplicate { "duplicate" } else { answer.outcome.as_str() };
             self.metrics.changes(change.origin, word, 1);
         }

@@ -240,8 +240,8 @@ impl Writer {
         };
         self.ready();
         if !submissions.is_empty() {
-            let Written { answers, mark } = written;
-            self.queue.push(Pending { submissions, answers, mark, began });
+            let Written { settled, mark } = written;
+            self.queue.push(Pending { submissions, settled, mark, began });
         }
         Ok(())
     }
@@ -294,8 +294,8 @@ impl Writer {
             return Err(error.into());
         }
         self.shared.gaps_written(&gaps);
-        let answers = std::mem::take(&mut written.answers);
-        Ok(Written { answers, ..*written })
+        let settled = std::mem::take(&mut written.settled);
+        Ok(Written { settled, ..*written })
     }
 
     /// Connects where needed, and reads the table's rules where they are not fresh.

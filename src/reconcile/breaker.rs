@@ -196,7 +196,12 @@ mod tests {
                 reason(Limits::default(), rows(5000, 0), drift(5000, 0, 0)),
             ]
             .join("\n"),
-            @""
+            @"
+        the reference is empty, while the library has 5000 rows: see whether it is the right database and whole; if it is, release the run
+        the reference has 4000 rows, under 90 % of the 5000 that it had when all was well: see whether it is the right database and whole; if it is, release the run
+        51 rows would be deleted, and 50 may be without a person's word: look at `accord diff`, then raise the limit with --max-deletes 51, or release the run
+        5000 rows would be changed, and 1000 may be without a person's word: look at `accord diff`, then raise the limit with --max-changes 5000, or release the run (an empty library is filled by `accord backfill`)
+        "
         );
     }
 }
