@@ -69,7 +69,13 @@ async fn in_either_mode_a_row_becomes_what_the_reference_says() {
             "{mode:?}"
         );
         let ledger = waist.read(LEDGER).await.replace("], [\"", "],\n[\"");
-        insta::allow_duplicates! { insta::assert_snapshot!(ledger, @""); }
+        insta::allow_duplicates! { insta::assert_snapshot!(ledger, @r#"
+        [["1", "update", "unchanged", "reconcile", {"tag": [null], "name": ["rose"], "price": [2.00]}],
+        ["2", "update", "applied", "reconcile", {"tag": ["x"], "name": ["old", "iris"], "price": [5]}],
+        ["3", "insert", "applied", "reconcile", {"tag": [null, "y"], "name": [null, "new"], "price": [null, 1]}],
+        ["4", "delete", "applied", "reconcile", {"tag": ["z", null], "name": ["gone", null], "price": [7, null]}],
+        ["5", null, "stale", "reconcile", null]]
+        "#); }
         // What neither side has is as it should be, and what is gone stays gone.
         assert_eq!(words(&waist, vec![follow(4, true), follow(99, true)]).await, ["unchanged", "unchanged"]);
         assert_eq!(words(&waist, vec![follow(99, false)]).await, ["stale"]);
