@@ -7,8 +7,12 @@
 //! `diff` (preflight ► digest ► leaf ► confirm) only reads. `run` adds breakers and `repair`. `runner` and
 //! `store` keep runs in the database, one at a time, whoever asked for them.
 
+mod breaker;
+mod diff;
 mod progress;
+mod repair;
 mod report;
+mod run;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +21,11 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::contract::{Contract, Identifier};
 
+pub use breaker::Limits;
+pub use diff::{Findings, Found, Inconclusive, diff};
 pub use progress::{Progress, Snapshot, Stage};
 pub use report::{Bytes, ChangedColumn, Counts, Drift, Kind, Report, Rows, State};
+pub use run::{Work, run};
 
 /// One of the two tables.
 #[derive(Clone, Debug)]
