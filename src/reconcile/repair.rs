@@ -138,6 +138,7 @@ fn change(contract: &Contract, found: &Found) -> Change {
         event_id: None,
         body: Body::new(body, Vec::new()),
         pointer: String::new(),
+        replays: None,
     }
 }
 
