@@ -7,8 +7,17 @@
 //! `diff` (preflight ► digest ► leaf ► confirm) only reads. `run` adds breakers and `repair`. `runner` and
 //! `store` keep runs in the database, one at a time, whoever asked for them.
 
+mod cron;
+pub mod lock;
 mod progress;
+pub mod record;
 mod report;
+pub mod run;
+pub mod runner;
+pub mod schedule;
+mod silence;
+pub mod standing;
+pub mod store;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +26,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::contract::{Contract, Identifier};
 
+pub use cron::{Schedule, ScheduleError};
 pub use progress::{Progress, Snapshot, Stage};
 pub use report::{Bytes, ChangedColumn, Counts, Drift, Kind, Report, Rows, State};
 
