@@ -7,12 +7,15 @@
 //! `diff` (preflight ► digest ► leaf ► confirm) only reads. `run` adds breakers and `repair`. `runner` and
 //! `store` keep runs in the database, one at a time, whoever asked for them.
 
+mod breaker;
 mod cron;
+mod diff;
 pub mod lock;
 mod progress;
 pub mod record;
+mod repair;
 mod report;
-pub mod run;
+mod run;
 pub mod runner;
 pub mod schedule;
 mod silence;
@@ -26,9 +29,12 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::contract::{Contract, Identifier};
 
+pub use breaker::Limits;
 pub use cron::{Schedule, ScheduleError};
+pub use diff::{Findings, Found, Inconclusive, diff};
 pub use progress::{Progress, Snapshot, Stage};
 pub use report::{Bytes, ChangedColumn, Counts, Drift, Kind, Report, Rows, State};
+pub use run::{Work, run};
 
 /// One of the two tables.
 #[derive(Clone, Debug)]

@@ -1,126 +1,108 @@
-//! Stand-in.
-#![allow(missing_docs, clippy::all, clippy::pedantic)]
-use sqlx::{Connection as _, PgConnection, PgPool, Row as _};
-use std::collections::BTreeMap;
+//! One reconciliation from its start to its report: compare, ask the breakers, repair.
+//!
+//! Promises: always ends in a report, whatever happens; nothing is written before every breaker has let it pass.
+//! Must not know: who asked, where the report is kept.
 
-use super::{Bytes, ChangedColumn, Counts, Drift, Kind, Plan, Progress, Report, Rows, State};
+use std::time::Instant;
+
+use sqlx::PgPool;
+
+use super::diff::{Findings, Found, diff};
+use super::repair::{self, Repaired};
+use super::report::{Counts, Kind, Report, State};
+use super::{Limits, Plan, Progress, Stage, breaker};
 use crate::apply::Applier;
-use crate::change::{Body, Change, Intent, Key, Origin};
-use crate::value::Value;
 
-pub struct Limits {
-    pub max_deletes: Option<u64>,
-    pub max_changes: Option<u64>,
-    pub lifted: bool,
-    pub last_good_source_rows: Option<u64>,
-}
+/// What to do about what is found.
+#[derive(Debug)]
 pub struct Work<'a> {
+    /// The waist to repair through; without one, drift is only told.
     pub repair: Option<&'a Applier>,
+    /// How much may be repaired without an operator's word.
     pub limits: Limits,
+    /// Whether the report lists every row that differs, or a sample.
     pub all_keys: bool,
+    /// Where the pipeline's quarantine is, and the pipeline's id: a row that is kept there already is not sent
+    /// there again.
     pub quarantine: Option<(PgPool, i16)>,
 }
 
-async fn rows(end: &super::Endpoint, key: &str) -> Result<BTreeMap<i64, serde_json::Value>, sqlx::Error> {
-    let mut c = PgConnection::connect_with(&end.connect).await?;
-    let rows =
-        sqlx::query(sqlx::AssertSqlSafe(format!("select {key}::bigint, to_jsonb(t) from {} t", end.table)))
-            .fetch_all(&mut c)
-            .await?;
-    rows.iter().map(|r| Ok((r.try_get(0)?, r.try_get(1)?))).collect()
+/// Compares, and repairs where that is wished and allowed.
+pub async fn run(plan: &Plan, work: Work<'_>, progress: &Progress) -> Report {
+    let began = Instant::now();
+    let mut report = match diff(plan, progress).await {
+        Ok(findings) => settle(plan, &work, findings, progress).await,
+        Err(inconclusive) => Report::inconclusive(inconclusive.to_string()),
+    };
+    report.seconds = began.elapsed().as_secs_f64();
+    report
 }
 
-pub async fn run(plan: &Plan, work: Work<'_>, progress: &Progress) -> Report {
-    let mut report = Report {
-        state: State::Inconclusive,
-        counts: Counts::default(),
-        rows: Rows::default(),
-        dirty_buckets: None,
-        candidates: 0,
-        drift: vec![],
+async fn settle(plan: &Plan, work: &Work<'_>, findings: Findings, progress: &Progress) -> Report {
+    let mut report = told(plan, work, &findings);
+    let Some(applier) = work.repair.filter(|_| report.state == State::Drift) else { return report };
+    let passed = match breaker::judge(&work.limits, report.rows, &report.counts) {
+        Ok(passed) => passed,
+        Err(reason) => {
+            report.state = State::Held;
+            report.counts.held = report.counts.drifted();
+            report.reason = Some(reason);
+            return report;
+        }
+    };
+    progress.enter(Stage::Repair);
+    let repaired =
+        repair::repair(plan, applier, work.quarantine.as_ref(), &passed, findings.found, progress).await;
+    account(&mut report, repaired);
+    report
+}
+
+/// What the comparison alone has to say.
+fn told(plan: &Plan, work: &Work<'_>, findings: &Findings) -> Report {
+    let of = |kind: Kind| findings.found.iter().filter(|found| found.kind == kind).count() as u64;
+    let listed = if work.all_keys { findings.found.len() } else { Report::SAMPLE };
+    let table = plan.contract.table.as_str();
+    let drift = |found: &Found| found.drift(&plan.contract, table);
+    Report {
+        state: if findings.found.is_empty() { State::Clean } else { State::Drift },
+        counts: Counts {
+            missing: of(Kind::Missing),
+            stale: of(Kind::Stale),
+            orphan: of(Kind::Orphan),
+            in_flight: findings.in_flight,
+            ..Counts::default()
+        },
+        rows: findings.rows,
+        dirty_buckets: findings.dirty_buckets,
+        candidates: findings.candidates,
+        drift: findings.found.iter().take(listed).map(drift).collect(),
         reason: None,
         seconds: 0.0,
-        bytes: Bytes::default(),
+        bytes: findings.bytes,
+    }
+}
+
+/// Enters what the repair came to.
+fn account(report: &mut Report, repaired: Repaired) {
+    report.counts.repaired = repaired.repaired;
+    report.counts.in_flight += repaired.in_flight;
+    report.counts.held = repaired.held;
+    (report.state, report.reason) = match repaired.stopped {
+        Some(reason) => (State::Inconclusive, Some(reason)),
+        // They differ still, and it is not ours to bring them in accord.
+        None if repaired.held > 0 => (State::Drift, Some(kept_aside(repaired.held))),
+        None => (State::Repaired, None),
     };
-    tokio::time::sleep(plan.grace).await;
-    let key = plan.contract.columns[plan.contract.key[0]].name.as_str();
-    let (s, t) = match (rows(&plan.source, key).await, rows(&plan.target, key).await) {
-        (Ok(s), Ok(t)) => (s, t),
-        (Err(e), _) | (_, Err(e)) => {
-            report.reason = Some(e.to_string());
-            return report;
-        }
+}
+
+fn kept_aside(held: u64) -> String {
+    let rows = if held == 1 {
+        "1 row of the reference is".to_owned()
+    } else {
+        format!("{held} rows of the reference are")
     };
-    report.rows = Rows { source: s.len() as u64, target: t.len() as u64 };
-    progress.rows((s.len() + t.len()) as u64);
-    let mut changes = Vec::new();
-    for k in s.keys().chain(t.keys().filter(|k| !s.contains_key(k))) {
-        let (a, b) = (s.get(k), t.get(k));
-        if a == b {
-            continue;
-        }
-        let kind = match (a, b) {
-            (Some(_), None) => Kind::Missing,
-            (None, Some(_)) => Kind::Orphan,
-            _ => Kind::Stale,
-        };
-        let mut columns = vec![];
-        if let (Some(a), Some(b)) = (a, b) {
-            for c in &plan.contract.columns {
-                let n = c.name.as_str();
-                if a[n] != b[n] {
-                    columns.push(ChangedColumn {
-                        name: n.into(),
-                        source: a[n].clone(),
-                        target: b[n].clone(),
-                    });
-                }
-            }
-        }
-        match kind {
-            Kind::Missing => report.counts.missing += 1,
-            Kind::Stale => report.counts.stale += 1,
-            Kind::Orphan => report.counts.orphan += 1,
-        }
-        report.drift.push(Drift { table: plan.target.table.to_string(), key: k.to_string(), kind, columns });
-        changes.push(Change {
-            intent: Intent::Follow { key: Key::new(vec![Value::Int(*k)]), may_delete: true },
-            origin: Origin::Reconcile,
-            event_id: None,
-            body: Body::new(format!("follow {k}"), vec![]),
-            pointer: String::new(),
-        });
-    }
-    if !work.all_keys {
-        report.drift.truncate(Report::SAMPLE);
-    }
-    let n = changes.len() as u64;
-    if n == 0 {
-        report.state = State::Clean;
-        return report;
-    }
-    let Some(applier) = work.repair else {
-        report.state = State::Drift;
-        return report;
-    };
-    if !work.limits.lifted {
-        if report.counts.orphan > work.limits.max_deletes.unwrap_or(50)
-            || n > work.limits.max_changes.unwrap_or(1000)
-            || (s.is_empty())
-        {
-            report.state = State::Held;
-            report.counts.held = n;
-            report.reason = Some("too many".into());
-            return report;
-        }
-    }
-    for chunk in changes.chunks(100) {
-        if applier.apply(chunk.to_vec()).await.is_err() {
-            report.reason = Some("refused".into());
-            return report;
-        }
-    }
-    report.counts.repaired = n;
-    report.state = State::Repaired;
-    report
+    format!(
+        "{rows} refused by the contract or by the library's table, and kept in quarantine: mend them at the source, \
+         or see `accord history` for why"
+    )
 }

@@ -17,9 +17,8 @@ use tracing::{info, warn};
 
 use super::lock::Lock;
 use super::record::{Mode, Request, RunState, Started, Trigger};
-use super::run::{Limits, Work, run};
 use super::silence::{self, Verdict};
-use super::{Plan, Progress, Report, State, store};
+use super::{Limits, Plan, Progress, Report, State, Work, run, store};
 use crate::apply::Applier;
 use crate::library::pipeline;
 use crate::library::session::{self, PATIENCE};
