@@ -4,3 +4,8 @@ mod breakers;
 mod race;
 mod repair;
 mod scene;
+mod service;
+mod service_cli;
+mod service_http;
+mod service_schedule;
+mod service_silence;
