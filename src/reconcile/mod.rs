@@ -7,8 +7,18 @@
 //! `diff` (preflight ► digest ► leaf ► confirm) only reads. `run` adds breakers and `repair`. `runner` and
 //! `store` keep runs in the database, one at a time, whoever asked for them.
 
+mod confirm;
+mod copy;
+mod diff;
+mod digest;
+mod inconclusive;
+mod key;
+mod leaf;
+mod preflight;
 mod progress;
 mod report;
+mod side;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +27,8 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::contract::{Contract, Identifier};
 
+pub use diff::{Difference, Findings, Found, diff};
+pub use inconclusive::{Inconclusive, Side};
 pub use progress::{Progress, Snapshot, Stage};
 pub use report::{Bytes, ChangedColumn, Counts, Drift, Kind, Report, Rows, State};
 
