@@ -8,11 +8,20 @@
 //! `store` keep runs in the database, one at a time, whoever asked for them.
 
 mod breaker;
+mod confirm;
+mod copy;
 mod diff;
+mod digest;
+mod inconclusive;
+mod key;
+mod leaf;
+mod preflight;
 mod progress;
 mod repair;
 mod report;
 mod run;
+mod side;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +31,8 @@ use sqlx::postgres::PgConnectOptions;
 use crate::contract::{Contract, Identifier};
 
 pub use breaker::Limits;
-pub use diff::{Findings, Found, Inconclusive, diff};
+pub use diff::{Difference, Findings, Found, diff};
+pub use inconclusive::{Inconclusive, Side};
 pub use progress::{Progress, Snapshot, Stage};
 pub use report::{Bytes, ChangedColumn, Counts, Drift, Kind, Report, Rows, State};
 pub use run::{Work, run};

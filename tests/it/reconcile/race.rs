@@ -22,7 +22,7 @@ use super::scene::{Scene, Setting, reference};
 use crate::harness::{Waist, Wish, deletion};
 
 /// Edits by all writers together; `ACCORD_RACE_EDITS` asks for more.
-const EDITS: u64 = 3000;
+const EDITS: u64 = 9000;
 const WRITERS: u64 = 6;
 /// Few, so that everything meets.
 const KEYS: i64 = 60;
@@ -89,9 +89,7 @@ impl Race {
                     applier.apply(vec![change]).await.unwrap();
                 });
             }
-            if dice.random_ratio(1, 4) {
-                tokio::time::sleep(Duration::from_millis(dice.random_range(0..8))).await;
-            }
+            tokio::time::sleep(Duration::from_millis(dice.random_range(0..20))).await;
         }
         while let Some(delivered) = under_way.join_next().await {
             delivered.unwrap();
@@ -193,6 +191,7 @@ async fn run(mode: Mode) -> Race {
     for nuisance in nuisances {
         nuisance.await.unwrap();
     }
+    println!("{runs} runs, {repaired} repaired, {:?}", began.elapsed());
     assert!(
         runs >= 5 && repaired >= runs,
         "{repaired} rows repaired in {runs} runs: too few to prove anything"
