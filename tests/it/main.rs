@@ -12,6 +12,7 @@ mod harness;
 mod harness_itself;
 mod leader;
 mod readme;
+mod reconcile;
 mod registration;
 mod sender;
 mod waist;

@@ -1,0 +1,6 @@
+//! The reconciler.
+
+mod pair;
+mod random;
+mod refusals;
+mod truth;
