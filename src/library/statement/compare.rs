@@ -215,10 +215,10 @@ mod tests {
             {name: name, physicalName: 'na"me', logicalType: string, physicalType: varchar(150)},
             {name: cost, logicalType: number, physicalType: numeric}"#;
         let sql = sql(columns, &[Form::Plain, Form::Text, Form::Numeric]);
-        insta::assert_snapshot!(sql.digest().0, @"");
-        insta::assert_snapshot!(sql.leaf(&[-1, 3]).0, @"");
-        insta::assert_snapshot!(sql.stream(Hash::Record).0, @"");
-        insta::assert_snapshot!(sql.stream(Hash::Spelling).0, @"");
+        insta::assert_snapshot!(sql.digest().0, @r#"copy (select r.k >> 6, count(*)::int4, bit_xor(r.h # hashint8extended(r.h, r.k)) from (select t."id"::int8 as k, hash_record_extended(row(t."na""me" collate "C", t."cost", t."cost" < 0, t."cost" < 'NaN'), t."id"::int8) as h from "shop"."t" t offset 0) r group by 1) to stdout (format binary)"#);
+        insta::assert_snapshot!(sql.leaf(&[-1, 3]).0, @r#"copy (select t."id"::int8, hash_record_extended(row(t."na""me" collate "C", t."cost", t."cost" < 0, t."cost" < 'NaN'), t."id"::int8) from unnest('{-1, 3}'::int8[]) as b(n) join "shop"."t" t on t."id" >= b.n << 6 and t."id" <= (b.n << 6) | 63) to stdout (format binary)"#);
+        insta::assert_snapshot!(sql.stream(Hash::Record).0, @r#"copy (select t."id"::int8, hash_record_extended(row(t."na""me" collate "C", t."cost", t."cost" < 0, t."cost" < 'NaN'), 0) from "shop"."t" t order by t."id") to stdout (format binary)"#);
+        insta::assert_snapshot!(sql.stream(Hash::Spelling).0, @r#"copy (select t."id"::int8, substr(sha256(convert_to(row(t."na""me"::text, trim_scale(t."cost")::text)::text, 'UTF8')), 1, 8) from "shop"."t" t order by t."id") to stdout (format binary)"#);
     }
 
     #[test]
@@ -229,6 +229,6 @@ mod tests {
             {name: c, logicalType: number, physicalType: numeric, primaryKey: true, primaryKeyPosition: 3, required: true},
             {name: d, logicalType: object, physicalType: json}";
         let sql = sql(columns, &[Form::Text, Form::Plain, Form::Plain, Form::Jsonb]);
-        insta::assert_snapshot!(sql.stream(Hash::Record).0, @"");
+        insta::assert_snapshot!(sql.stream(Hash::Record).0, @r#"copy (select t."a"::text, t."b"::text, trim_scale(t."c")::text, hash_record_extended(row(t."d"::jsonb::text collate "C"), 0) from "shop"."t" t order by t."a" collate "C", t."b", (trim_scale(t."c")::text) collate "C") to stdout (format binary)"#);
     }
 }
