@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::apply::reference::Fresh;
+use crate::apply::reference::{Fresh, FreshRow};
 use crate::change::{Change, Fields, Intent, Key, Violation};
 use crate::contract::{Contract, InsertPolicy};
 use crate::library::statement::{ColumnSet, Row};
@@ -112,13 +112,13 @@ impl<'a> Fold<'a> {
                 let row = key.as_ref().and_then(|key| self.row_json(key));
                 quarantined(violations.clone(), row)
             }
-            Intent::Upsert { key, fields } => match self.fresh.row(key) {
+            Intent::Upsert { key, fields } => match self.fresh_for(key, fields) {
                 Some(fresh) => self.follow(key, fresh, |row| {
                     row.is_none_or(|row| fields.iter().any(|(i, value)| row[*i] != *value))
                 }),
                 None => self.upsert(key, fields),
             },
-            Intent::Delete { key } => match self.fresh.row(key) {
+            Intent::Delete { key } => match self.fresh.row_over_payload(key) {
                 Some(fresh) => self.follow(key, fresh, |row| row.is_some()),
                 None => self.delete(key),
             },
@@ -128,6 +128,17 @@ impl<'a> Fold<'a> {
                 None => unconfirmed(),
             },
         })
+    }
+
+    /// The reference's row, where it decides instead of this payload: always in mode `refetch`, else where the
+    /// payload alone can make no row. What else its batch holds is no reason.
+    fn fresh_for(&self, key: &Key, fields: &Fields) -> Option<&'a FreshRow> {
+        let has_row = self.slot(key).is_some_and(|slot| slot.now.is_some());
+        if !has_row && self.contract.is_partial(fields) {
+            self.fresh.row(key)
+        } else {
+            self.fresh.row_over_payload(key)
+        }
     }
 
     fn slot(&self, key: &Key) -> Option<&Slot> {
@@ -144,7 +155,7 @@ impl<'a> Fold<'a> {
     fn follow(
         &mut self,
         key: &Key,
-        fresh: &Result<Option<Row>, Vec<Violation>>,
+        fresh: &FreshRow,
         claims_otherwise: impl FnOnce(Option<&Row>) -> bool,
     ) -> Line {
         let mut line = match fresh {

@@ -174,6 +174,12 @@ impl Applier {
         self.shared.health()
     }
 
+    /// How often the reference was asked and did not answer: compared before and after a change that follows it,
+    /// this tells a row that went away from one that could not be read.
+    pub fn reference_silences(&self) -> u64 {
+        self.shared.reference_silences()
+    }
+
     /// How many requests are waiting.
     pub fn held(&self) -> usize {
         self.shared.held()

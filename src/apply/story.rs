@@ -5,21 +5,22 @@
 
 use chrono::Utc;
 
-use crate::change::{Answer, Change, Intent, Outcome};
+use crate::apply::batch::Settled;
+use crate::change::{Change, Outcome};
 
 /// The log target of the story.
 pub const STORY: &str = "accord::story";
 
 /// Logs a line for each change of a committed batch.
-pub(super) fn tell(pipeline: &str, batch: &[&Change], answers: &[Answer]) {
+pub(super) fn tell(pipeline: &str, batch: &[&Change], settled: &[Settled]) {
     if !tracing::enabled!(target: STORY, tracing::Level::DEBUG) {
         return;
     }
     let now = Utc::now();
-    for (change, answer) in batch.iter().zip(answers) {
+    for (change, Settled { answer, op }) in batch.iter().zip(settled) {
         let again = if answer.duplicate { " (a repeat)" } else { "" };
         let sentence = match &answer.outcome {
-            Outcome::Applied { .. } if matches!(change.intent, Intent::Delete { .. }) => "deleted",
+            Outcome::Applied { .. } if *op == Some("delete") => "deleted",
             Outcome::Applied { .. } => "applied",
             Outcome::Unchanged { .. } => "unchanged: the library already said so",
             Outcome::Stale { .. } => "stale: something newer is known",

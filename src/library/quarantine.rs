@@ -3,8 +3,10 @@
 //! Promises: an entry and its bytes commit together; the same bytes are stored once. Must not know: why an
 //! entry is refused, beyond what it carries.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, Row as _};
+use sqlx::{PgConnection, PgExecutor, Row as _};
 
 use crate::change::{Body, Violation};
 use crate::library::pipeline::Ids;
@@ -79,6 +81,31 @@ pub async fn keep(
     .fetch_all(conn)
     .await?;
     rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// Which of these (key, hash of the body) wait already, by their index: open entries of this origin that this
+/// same contract document has refused.
+pub async fn open_among(
+    executor: impl PgExecutor<'_>,
+    pipeline: i16,
+    contract_hash: &str,
+    origin: &str,
+    entries: &[(&str, [u8; 32])],
+) -> Result<HashSet<usize>, sqlx::Error> {
+    let found: Vec<i64> = sqlx::query_scalar(
+        "select e.n - 1 from unnest($4::text[], $5::bytea[]) with ordinality as e(key, body, n)
+         where exists (select from accord.quarantine q join accord.contract c on c.id = q.contract
+                       where q.pipeline = $1 and c.hash = $2 and q.origin = $3 and q.state = 'open'
+                         and q.key = e.key and q.body = e.body)",
+    )
+    .bind(pipeline)
+    .bind(contract_hash)
+    .bind(origin)
+    .bind(entries.iter().map(|(key, _)| *key).collect::<Vec<_>>())
+    .bind(entries.iter().map(|(_, body)| body.as_slice()).collect::<Vec<_>>())
+    .fetch_all(executor)
+    .await?;
+    Ok(found.into_iter().filter_map(|n| usize::try_from(n).ok()).collect())
 }
 
 async fn keep_body(conn: &mut PgConnection, hash: &[u8; 32], body: &Body) -> Result<(), sqlx::Error> {

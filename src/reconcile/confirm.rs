@@ -57,7 +57,9 @@ pub(super) async fn confirm(
             let keys: Vec<Key> = batch.iter().map(|candidate| shape.key(&candidate.key)).collect();
             let (sources, targets) = tokio::try_join!(source.read(&keys), target.read(&keys))?;
             for (((candidate, key), source), target) in batch.iter_mut().zip(keys).zip(sources).zip(targets) {
-                let Some(difference) = Difference::between(source.as_ref(), target.as_ref()) else { continue };
+                let Some(difference) = Difference::between(source.as_ref(), target.as_ref()) else {
+                    continue;
+                };
                 if candidate.seen.as_ref() == Some(&difference) {
                     found.push(Found { key, difference });
                     progress.confirmed(1);

@@ -28,7 +28,9 @@ impl fmt::Display for Side {
 #[derive(Debug, thiserror::Error)]
 pub enum Inconclusive {
     /// No connection.
-    #[error("cannot connect to the {side}: check its URL, and whether its server takes connections from here")]
+    #[error(
+        "cannot connect to the {side}: check its URL, and whether its server takes connections from here"
+    )]
     Connect {
         /// Which one.
         side: Side,
@@ -85,7 +87,9 @@ pub enum Inconclusive {
         source: sqlx::Error,
     },
     /// The server stopped in the middle of its answer, or gave one of another shape.
-    #[error("the {side} gave no complete answer: connect to Postgres itself, not through something that stands between")]
+    #[error(
+        "the {side} gave no complete answer: connect to Postgres itself, not through something that stands between"
+    )]
     Incomplete {
         /// Which one.
         side: Side,

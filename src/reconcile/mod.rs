@@ -7,6 +7,7 @@
 //! `diff` (preflight ► digest ► leaf ► confirm) only reads. `run` adds breakers and `repair`. `runner` and
 //! `store` keep runs in the database, one at a time, whoever asked for them.
 
+mod breaker;
 mod confirm;
 mod copy;
 mod diff;
@@ -16,7 +17,9 @@ mod key;
 mod leaf;
 mod preflight;
 mod progress;
+mod repair;
 mod report;
+mod run;
 mod side;
 mod stream;
 
@@ -27,10 +30,12 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::contract::{Contract, Identifier};
 
+pub use breaker::Limits;
 pub use diff::{Difference, Findings, Found, diff};
 pub use inconclusive::{Inconclusive, Side};
 pub use progress::{Progress, Snapshot, Stage};
 pub use report::{Bytes, ChangedColumn, Counts, Drift, Kind, Report, Rows, State};
+pub use run::{Work, run};
 
 /// One of the two tables.
 #[derive(Clone, Debug)]

@@ -215,7 +215,10 @@ async fn read(connection: &mut PgConnection, table: String) -> Result<Shape, sql
     .fetch_all(connection)
     .await?;
     let columns = columns.iter().map(|row| {
-        Ok((row.try_get(0)?, Found { ty: row.try_get(1)?, not_null: row.try_get(2)?, is_enum: row.try_get(3)? }))
+        Ok((
+            row.try_get(0)?,
+            Found { ty: row.try_get(1)?, not_null: row.try_get(2)?, is_enum: row.try_get(3)? },
+        ))
     });
     Ok(Shape {
         exists: about.try_get(0)?,

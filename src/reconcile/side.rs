@@ -65,8 +65,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) async fn open(side: Side, plan: &Plan) -> Result<Self, Inconclusive> {
         let failed = |source| Inconclusive::Connect { side, source };
-        let mut connection =
-            session::connect(&endpoint(side, plan).connect, PINNED).await.map_err(failed)?;
+        let mut connection = session::connect(&endpoint(side, plan).connect, PINNED).await.map_err(failed)?;
         let allowed = plan.statement_timeout;
         sqlx::query("select set_config('statement_timeout', $1, false)")
             .bind(allowed.as_millis().to_string())
@@ -110,9 +109,8 @@ impl Reader {
     /// The planner takes every bucket for a group of its own and would rather sort the table on disk.
     pub(super) async fn digests(&mut self) -> Result<Answer<'_, Digest>, Inconclusive> {
         self.set("set enable_sort = off").await?;
-        let read: Read<Digest> = |_, row| {
-            Ok(Digest { bucket: row.int8()?, rows: row.int4()?, hash: row.int8()? })
-        };
+        let read: Read<Digest> =
+            |_, row| Ok(Digest { bucket: row.int8()?, rows: row.int4()?, hash: row.int8()? });
         let sql = self.sql.digest();
         self.ask(&sql, read).await
     }
