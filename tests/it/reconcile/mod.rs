@@ -1,7 +1,10 @@
 //! Two real databases, compared and brought in accord.
 
 mod breakers;
+mod pair;
 mod race;
+mod random;
+mod refusals;
 mod repair;
 mod scene;
 mod service;
@@ -9,3 +12,4 @@ mod service_cli;
 mod service_http;
 mod service_schedule;
 mod service_silence;
+mod truth;
