@@ -31,6 +31,7 @@ create index quarantine_key on accord.quarantine (pipeline, key, id);
 create index quarantine_at on accord.quarantine (pipeline, at);
 create index quarantine_rules on accord.quarantine using gin (rules);
 drop index accord.quarantine_open;
+create index quarantine_open on accord.quarantine (pipeline, position) where state = 'open';
 create index quarantine_edit on accord.quarantine (edit) where edit is not null;
 create index quarantine_due on accord.quarantine (pipeline, next_attempt_at)
     where state = 'open' and next_attempt_at is not null;

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod history;
 mod output;
 mod reach;
+pub mod reconcile;
 pub mod status;
 pub mod token;
 
@@ -47,6 +48,9 @@ enum Command {
     Serve,
     /// Show how each pipeline is doing, whether a server runs or not.
     Status(status::StatusArgs),
+    /// Compare a library with its reference, and repair what differs. No server is needed.
+    #[command(after_help = reconcile::EXAMPLES)]
+    Reconcile(reconcile::ReconcileArgs),
     /// Show what happened to one row: each change, from → to.
     History(history::HistoryArgs),
     /// Check everything that Accord stands on, and say how to mend what is wrong.
@@ -77,6 +81,7 @@ Examples:
   accord doctor                                       is everything there that `serve` needs?
   accord serve --config accord.toml
   accord status                                       how is it doing?
+  accord reconcile fragrances                         bring it in accord with its reference
   accord history fragrances 4254                      what happened to this row?
 
 Exit codes: 0 clean or done, 1 error, 2 wrong usage, 3 drift or a failed check, 4 held or inconclusive.
@@ -91,6 +96,7 @@ impl Cli {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve => serve(&config()?).await,
             Command::Status(args) => status::run(&args, &config()?, json).await,
+            Command::Reconcile(args) => reconcile::run(args, config, json).await,
             Command::History(args) => history::run(&args, &config()?, json).await,
             Command::Doctor => doctor::run(file.as_deref(), json).await,
             Command::Token(command) => token::run(command, &config()?, json).await,
@@ -150,17 +156,19 @@ mod tests {
         Usage: accord [OPTIONS] <COMMAND>
 
         Commands:
-          demo      Watch a library follow a CMS: everything runs in this process, with a Postgres of its
-                    own
-          serve     Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
-          status    Show how each pipeline is doing, whether a server runs or not
-          history   Show what happened to one row: each change, from → to
-          doctor    Check everything that Accord stands on, and say how to mend what is wrong
-          token     The secret at the end of a webhook's URL
-          contract  Look at a data contract, or write the first one of a table
-          migrate   Bring schema `accord` in the library's database up to date. (`serve` does so by itself.)
-          config    Look at the configuration
-          help      Print this message or the help of the given subcommand(s)
+          demo       Watch a library follow a CMS: everything runs in this process, with a Postgres of its
+                     own
+          serve      Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
+          status     Show how each pipeline is doing, whether a server runs or not
+          reconcile  Compare a library with its reference, and repair what differs. No server is needed
+          history    Show what happened to one row: each change, from → to
+          doctor     Check everything that Accord stands on, and say how to mend what is wrong
+          token      The secret at the end of a webhook's URL
+          contract   Look at a data contract, or write the first one of a table
+          migrate    Bring schema `accord` in the library's database up to date. (`serve` does so by
+                     itself.)
+          config     Look at the configuration
+          help       Print this message or the help of the given subcommand(s)
 
         Options:
               --config <FILE>  The configuration file; by default ./accord.toml, where there is one [env:
@@ -175,6 +183,7 @@ mod tests {
           accord doctor                                       is everything there that `serve` needs?
           accord serve --config accord.toml
           accord status                                       how is it doing?
+          accord reconcile fragrances                         bring it in accord with its reference
           accord history fragrances 4254                      what happened to this row?
 
         Exit codes: 0 clean or done, 1 error, 2 wrong usage, 3 drift or a failed check, 4 held or

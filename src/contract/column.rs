@@ -92,6 +92,13 @@ pub enum ColumnType {
     Jsonb,
 }
 
+impl ColumnType {
+    /// Whether its values are whole numbers of a fixed width.
+    pub fn is_whole_number(self) -> bool {
+        matches!(self, Self::SmallInt | Self::Integer | Self::BigInt)
+    }
+}
+
 impl fmt::Display for ColumnType {
     /// The spelling of Postgres' own `format_type`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

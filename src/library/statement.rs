@@ -1,10 +1,11 @@
-//! The SQL that a contract implies, compiled once per table; SQL is built from names here and in the two
+//! The SQL that a contract implies, compiled once per table; SQL is built from names here and in the
 //! files below, and nowhere else.
 //!
 //! Promises: every name is a quoted [`Identifier`]; values travel only as parameters, as typed arrays
 //! through `unnest`; columns that the contract does not name are never read or written. Must not know:
 //! what a change means.
 
+pub mod compare;
 mod reads;
 mod text;
 

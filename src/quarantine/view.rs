@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::change::Violation;
+use crate::change::{Outcome, Violation};
 use crate::contract::Contract;
 use crate::contract::gate::record_at;
 use crate::library::history::Event;
@@ -164,6 +164,17 @@ impl Mask<'_> {
             (name, what)
         });
         Json::Object(masked.collect())
+    }
+
+    /// What came of a try, as it may be shown.
+    pub fn outcome(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Quarantined { position, id, violations } if self.hides() => {
+                let violations = violations.into_iter().map(|v| self.violation(v)).collect();
+                Outcome::Quarantined { position, id, violations }
+            }
+            other => other,
+        }
     }
 
     /// All that is shown of one entry.

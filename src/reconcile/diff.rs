@@ -1,133 +1,173 @@
-//! The comparison: reads both tables whole.
+//! Finds every row in which two tables differ. Only reads.
+//!
+//! Promises: what is found is drift, and all drift that was there from beginning to end is found; memory grows
+//! with what differs, not with the tables. What cannot be known is an [`Inconclusive`]. Must not know: who
+//! asked, what is done about it.
 
-use std::collections::HashMap;
-
-use futures_util::TryStreamExt as _;
-use sqlx::Row as _;
-
-use super::report::{Bytes, ChangedColumn, Drift, Kind, Rows};
-use super::{Endpoint, Plan, Progress, Stage};
+use super::confirm::{Confirmed, confirm};
+use super::inconclusive::{Inconclusive, Side};
+use super::key::RawKey;
+use super::preflight::{Agreed, agree};
+use super::progress::{Progress, Stage};
+use super::report::{Bytes, ChangedColumn, Counts, Drift, Kind, Rows};
+use super::side::{Reader, Session};
+use super::{Method, Plan, digest, leaf, stream};
 use crate::change::Key;
 use crate::contract::Contract;
-use crate::library::session;
-use crate::library::statement::{Row, TableSql};
+use crate::library::statement::compare::Hash;
+use crate::value::Value;
+
+/// Past this share of dirty buckets, reading every key is cheaper than reading those of the dirty ones.
+const DIRTY_PERCENT: usize = 20;
 
 /// What was found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Findings {
-    /// Rows read.
+    /// Rows read on each side.
     pub rows: Rows,
-    /// Bytes read.
+    /// Bytes received from each side by scans.
     pub bytes: Bytes,
-    /// Buckets that differ.
+    /// Buckets whose digests differ; none where no buckets were compared.
     pub dirty_buckets: Option<u64>,
-    /// Candidates.
+    /// Rows that were looked at twice.
     pub candidates: u64,
-    /// Changed while we looked.
+    /// Rows that kept changing while we looked.
     pub in_flight: u64,
-    /// Confirmed.
+    /// The rows that differ.
     pub found: Vec<Found>,
 }
 
-/// A row that differs.
+/// One row that differs.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Which.
+    /// Which one.
     pub key: Key,
     /// How.
-    pub kind: Kind,
-    /// The reference's row.
-    pub source: Option<Row>,
-    /// The library's row.
-    pub target: Option<Row>,
+    pub difference: Difference,
+}
+
+/// How a row differs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Difference {
+    /// The target lacks it.
+    Missing,
+    /// The target has it with other values in these columns.
+    Stale(Vec<Changed>),
+    /// Only the target has it.
+    Orphan,
+}
+
+/// One column in which a row differs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changed {
+    /// Its index among the contract's columns.
+    pub column: usize,
+    /// What the source says.
+    pub source: Value,
+    /// What the target says.
+    pub target: Value,
 }
 
 impl Found {
-    /// For the report.
-    pub fn drift(&self, contract: &Contract, table: &str) -> Drift {
-        let columns = match (&self.source, &self.target) {
-            (Some(source), Some(target)) => contract
-                .columns
-                .iter()
-                .zip(source.iter().zip(target))
-                .filter(|(_, (a, b))| a != b)
-                .map(|(column, (a, b))| ChangedColumn {
-                    name: column.name.as_str().to_owned(),
-                    source: a.to_json(),
-                    target: b.to_json(),
-                })
-                .collect(),
-            _ => Vec::new(),
+    /// In which of the three ways it differs.
+    pub fn kind(&self) -> Kind {
+        self.difference.kind()
+    }
+
+    /// As a report lists it; `table` is the target's name.
+    pub fn drift(&self, table: &str, contract: &Contract) -> Drift {
+        let changed = match &self.difference {
+            Difference::Stale(changed) => changed.as_slice(),
+            Difference::Missing | Difference::Orphan => &[],
         };
-        Drift { table: table.to_owned(), key: self.key.text().to_string(), kind: self.kind, columns }
+        let columns = changed.iter().map(|changed| ChangedColumn {
+            name: contract.columns[changed.column].name.as_str().to_owned(),
+            source: changed.source.to_json(),
+            target: changed.target.to_json(),
+        });
+        Drift {
+            table: table.to_owned(),
+            key: self.key.text().to_string(),
+            kind: self.kind(),
+            columns: columns.collect(),
+        }
     }
 }
 
-/// It could not be found out.
-#[derive(Debug, thiserror::Error)]
-pub enum Inconclusive {
-    /// A side does not answer.
-    #[error("a database cannot be read")]
-    Sql(#[from] sqlx::Error),
+impl Findings {
+    /// The rows that differ, counted by kind.
+    pub fn counts(&self) -> Counts {
+        let of = |kind| u64::try_from(self.found.iter().filter(|row| row.kind() == kind).count());
+        Counts {
+            missing: of(Kind::Missing).unwrap_or_default(),
+            stale: of(Kind::Stale).unwrap_or_default(),
+            orphan: of(Kind::Orphan).unwrap_or_default(),
+            in_flight: self.in_flight,
+            ..Counts::default()
+        }
+    }
 }
 
-/// Compares.
+/// What scans found, before it is confirmed.
+struct Scanned {
+    rows: Rows,
+    dirty_buckets: Option<u64>,
+    candidates: Vec<RawKey>,
+}
+
+/// Compares the two tables of a plan.
 pub async fn diff(plan: &Plan, progress: &Progress) -> Result<Findings, Inconclusive> {
+    progress.enter(Stage::Preflight);
+    let (mut source, mut target) =
+        tokio::try_join!(Session::open(Side::Source, plan), Session::open(Side::Target, plan))?;
+    let Agreed { method, forms, rows_expected } = agree(plan, &mut source, &mut target).await?;
+
     progress.enter(Stage::Scan);
-    let first = once(plan).await?;
-    tokio::time::sleep(plan.grace).await;
-    let second = once(plan).await?;
+    progress.expect_rows(rows_expected);
+    let mut source = Reader::new(source, plan, &forms);
+    let mut target = Reader::new(target, plan, &forms);
+    let (a, b) = (&mut source, &mut target);
+    let scanned = match method {
+        Method::Buckets => by_buckets(a, b, progress).await?,
+        Method::Stream => in_stream(a, b, Hash::Record, progress).await?,
+        Method::TextStream => in_stream(a, b, Hash::Spelling, progress).await?,
+    };
+    let bytes = Bytes { source: source.received(), target: target.received() };
+    // Nothing is held open on either server while candidates are waited for.
+    drop((source, target));
+
     progress.enter(Stage::Confirm);
-    let mut findings = Findings { rows: second.0, candidates: first.1.len() as u64, ..Findings::default() };
-    for (key, found) in first.1 {
-        match second.1.get(&key) {
-            Some(again) if again.source == found.source && again.target == found.target => {
-                findings.found.push(found)
-            }
-            Some(_) => findings.in_flight += 1,
-            None => {}
-        }
-    }
-    Ok(findings)
+    let Scanned { rows, dirty_buckets, candidates } = scanned;
+    let looked_at = u64::try_from(candidates.len()).unwrap_or_default();
+    let Confirmed { found, in_flight } = confirm(plan, candidates, progress).await?;
+    Ok(Findings { rows, bytes, dirty_buckets, candidates: looked_at, in_flight, found })
 }
 
-async fn once(plan: &Plan) -> Result<(Rows, HashMap<Key, Found>), sqlx::Error> {
-    let (mut source, mut target) = tokio::try_join!(all(plan, &plan.source), all(plan, &plan.target))?;
-    let rows = Rows { source: source.len() as u64, target: target.len() as u64 };
-    let mut found = HashMap::new();
-    for (key, row) in source.drain() {
-        let there = target.remove(&key);
-        if there.as_ref() != Some(&row) {
-            let kind = if there.is_some() { Kind::Stale } else { Kind::Missing };
-            found.insert(key.clone(), Found { key, kind, source: Some(row), target: there });
-        }
+async fn by_buckets(
+    source: &mut Reader,
+    target: &mut Reader,
+    progress: &Progress,
+) -> Result<Scanned, Inconclusive> {
+    let digest::Compared { rows, buckets, dirty } = digest::compare(source, target, progress).await?;
+    let dirty_buckets = u64::try_from(dirty.len()).ok();
+    let allowed = usize::try_from(buckets).unwrap_or(usize::MAX) / 100 * DIRTY_PERCENT;
+    // What one statement reads is no trouble to any table.
+    if dirty.len() > allowed.max(leaf::BATCH) {
+        progress.expect_rows(rows.source + rows.target);
+        let scanned = in_stream(source, target, Hash::Record, progress).await?;
+        return Ok(Scanned { dirty_buckets, ..scanned });
     }
-    for (key, row) in target {
-        found.insert(key.clone(), Found { key, kind: Kind::Orphan, source: None, target: Some(row) });
-    }
-    Ok((rows, found))
+    progress.enter(Stage::Leaf);
+    let candidates = leaf::compare(source, target, &dirty, progress).await?;
+    Ok(Scanned { rows, dirty_buckets, candidates })
 }
 
-async fn all(plan: &Plan, endpoint: &Endpoint) -> Result<HashMap<Key, Row>, sqlx::Error> {
-    let mut conn = session::connect_reader(&endpoint.connect, plan.statement_timeout).await?;
-    let sql = TableSql::for_table(&plan.contract, endpoint.schema.as_ref(), &endpoint.table);
-    let columns: Vec<String> =
-        plan.contract.key.iter().map(|&i| plan.contract.columns[i].name.to_string()).collect();
-    let text = format!("select {}::text from {}", columns[0], sql.target());
-    let keys: Vec<String> = sqlx::query(sqlx::AssertSqlSafe(text))
-        .fetch(&mut conn)
-        .map_ok(|row| row.get::<String, _>(0))
-        .try_collect()
-        .await?;
-    let keys: Vec<Key> = keys
-        .iter()
-        .map(|k| Key::new(vec![crate::value::Value::Int(k.parse().unwrap_or_default())]))
-        .collect();
-    let keys: Vec<&Key> = keys.iter().collect();
-    let mut rows = HashMap::new();
-    for row in sql.read(&keys, false).fetch_all(&mut conn).await? {
-        let (index, row) = sql.decode(&row)?;
-        rows.insert(keys[index].clone(), row);
-    }
-    Ok(rows)
+async fn in_stream(
+    source: &mut Reader,
+    target: &mut Reader,
+    hash: Hash,
+    progress: &Progress,
+) -> Result<Scanned, Inconclusive> {
+    let (rows, candidates) = stream::compare(source, target, hash, progress).await?;
+    Ok(Scanned { rows, dirty_buckets: None, candidates })
 }

@@ -8,11 +8,28 @@
 //! `store` keep runs in the database, one at a time, whoever asked for them.
 
 mod breaker;
+mod confirm;
+mod copy;
+mod cron;
 mod diff;
+mod digest;
+mod inconclusive;
+mod key;
+mod leaf;
+pub mod lock;
+mod preflight;
 mod progress;
+pub mod record;
 mod repair;
 mod report;
 mod run;
+pub mod runner;
+pub mod schedule;
+mod side;
+mod silence;
+pub mod standing;
+pub mod store;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +39,9 @@ use sqlx::postgres::PgConnectOptions;
 use crate::contract::{Contract, Identifier};
 
 pub use breaker::Limits;
-pub use diff::{Findings, Found, Inconclusive, diff};
+pub use cron::{Schedule, ScheduleError};
+pub use diff::{Difference, Findings, Found, diff};
+pub use inconclusive::{Inconclusive, Side};
 pub use progress::{Progress, Snapshot, Stage};
 pub use report::{Bytes, ChangedColumn, Counts, Drift, Kind, Report, Rows, State};
 pub use run::{Work, run};

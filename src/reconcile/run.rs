@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use sqlx::PgPool;
 
-use super::diff::{Findings, Found, diff};
-use super::repair::{self, Repaired};
-use super::report::{Counts, Kind, Report, State};
+use super::diff::{Findings, diff};
+use super::repair::{Repair, Repaired};
+use super::report::{Report, State};
 use super::{Limits, Plan, Progress, Stage, breaker};
 use crate::apply::Applier;
 
@@ -32,7 +32,7 @@ pub async fn run(plan: &Plan, work: Work<'_>, progress: &Progress) -> Report {
     let began = Instant::now();
     let mut report = match diff(plan, progress).await {
         Ok(findings) => settle(plan, &work, findings, progress).await,
-        Err(inconclusive) => Report::inconclusive(inconclusive.to_string()),
+        Err(inconclusive) => Report::inconclusive(inconclusive.reason()),
     };
     report.seconds = began.elapsed().as_secs_f64();
     report
@@ -51,31 +51,23 @@ async fn settle(plan: &Plan, work: &Work<'_>, findings: Findings, progress: &Pro
         }
     };
     progress.enter(Stage::Repair);
-    let repaired =
-        repair::repair(plan, applier, work.quarantine.as_ref(), &passed, findings.found, progress).await;
+    let repair = Repair { plan, applier, quarantine: work.quarantine.as_ref(), progress };
+    let repaired = repair.run(findings.found, &passed).await;
     account(&mut report, repaired);
     report
 }
 
 /// What the comparison alone has to say.
 fn told(plan: &Plan, work: &Work<'_>, findings: &Findings) -> Report {
-    let of = |kind: Kind| findings.found.iter().filter(|found| found.kind == kind).count() as u64;
     let listed = if work.all_keys { findings.found.len() } else { Report::SAMPLE };
     let table = plan.contract.table.as_str();
-    let drift = |found: &Found| found.drift(&plan.contract, table);
     Report {
         state: if findings.found.is_empty() { State::Clean } else { State::Drift },
-        counts: Counts {
-            missing: of(Kind::Missing),
-            stale: of(Kind::Stale),
-            orphan: of(Kind::Orphan),
-            in_flight: findings.in_flight,
-            ..Counts::default()
-        },
+        counts: findings.counts(),
         rows: findings.rows,
         dirty_buckets: findings.dirty_buckets,
         candidates: findings.candidates,
-        drift: findings.found.iter().take(listed).map(drift).collect(),
+        drift: findings.found.iter().take(listed).map(|found| found.drift(table, &plan.contract)).collect(),
         reason: None,
         seconds: 0.0,
         bytes: findings.bytes,

@@ -13,6 +13,7 @@ mod harness_itself;
 mod leader;
 mod quarantine;
 mod readme;
+mod reconcile;
 mod registration;
 mod sender;
 mod waist;

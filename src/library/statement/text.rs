@@ -166,9 +166,10 @@ fn cast(ty: ColumnType) -> &'static str {
 /// How a column is read: as its carrier.
 fn shown_as(ty: ColumnType) -> &'static str {
     match ty {
-        ColumnType::SmallInt | ColumnType::Integer => "::int8",
+        // Another table's column may be narrower.
+        ColumnType::SmallInt | ColumnType::Integer | ColumnType::BigInt => "::int8",
         ColumnType::Real => "::float8",
-        ColumnType::BigInt | ColumnType::Boolean | ColumnType::Double => "",
+        ColumnType::Boolean | ColumnType::Double => "",
         _ => "::text",
     }
 }
