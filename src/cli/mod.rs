@@ -8,6 +8,7 @@ pub mod demo;
 pub mod doctor;
 pub mod history;
 mod output;
+pub mod quarantine;
 mod reach;
 pub mod reconcile;
 pub mod status;
@@ -53,6 +54,9 @@ enum Command {
     Reconcile(reconcile::ReconcileArgs),
     /// Show what happened to one row: each change, from → to.
     History(history::HistoryArgs),
+    /// Work the quarantine: what was refused, why, and what to do about it.
+    #[command(subcommand, after_help = quarantine::EXAMPLES)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Check everything that Accord stands on, and say how to mend what is wrong.
     Doctor,
     /// The secret at the end of a webhook's URL.
@@ -98,6 +102,7 @@ impl Cli {
             Command::Status(args) => status::run(&args, &config()?, json).await,
             Command::Reconcile(args) => reconcile::run(args, config, json).await,
             Command::History(args) => history::run(&args, &config()?, json).await,
+            Command::Quarantine(command) => quarantine::run(command, &config()?, json).await,
             Command::Doctor => doctor::run(file.as_deref(), json).await,
             Command::Token(command) => token::run(command, &config()?, json).await,
             Command::Contract(command) => contract::run(command, json).await,

@@ -75,7 +75,6 @@ struct Wish {
     state: Option<Word>,
     reason: Option<String>,
     rule: Option<String>,
-    #[validate(length(max = 1024))]
     key: Option<String>,
     older_than: Option<String>,
     newer_than: Option<String>,
@@ -106,7 +105,7 @@ impl Wish {
             None => Some(None),
             Some(text) => humantime::parse_duration(text).ok().map(Some),
         };
-        Some(Filter {
+        let filter = Filter {
             pipeline: self.pipeline.clone(),
             state: match self.state {
                 None => Some(State::Open),
@@ -118,7 +117,8 @@ impl Wish {
             key: self.key.clone(),
             older_than: age(&self.older_than)?,
             newer_than: age(&self.newer_than)?,
-        })
+        };
+        Some(filter).filter(|filter| filter.fault().is_none())
     }
 
     /// Where the next page is.
@@ -233,8 +233,8 @@ async fn replay(
     let result = replayer.one(id, payload).await.map_err(problem)?;
     let result = service.mask(&pipeline, false).outcome(result);
     let whole = service.whole(id).await?;
-    let replayed = Replayed { id, state: whole.entry.state, left_over: whole.left_over, result };
-    Ok(json(StatusCode::OK, &replayed))
+    let told = Replayed { id, state: whole.entry.state, left_over: whole.left_over, result };
+    Ok(json(StatusCode::OK, &told))
 }
 
 /// The body of a decision.
@@ -322,6 +322,9 @@ async fn replay_many(
 ) -> Result<Response, Problem> {
     let form = r#"{"filter": {"pipeline": "NAME", "reason": "…", "rule": "…", "key": "…", "older_than": "2h", "newer_than": "7days"}}, every part of the filter optional"#;
     let Json(Many { filter }) = many.map_err(|rejection| not_taken(&rejection, form))?;
+    if let Some(fault) = filter.fault() {
+        return Err(Problem::new(Kind::Unprocessable, fault));
+    }
     if filter.state.is_some_and(|state| state != State::Open) {
         let detail = "Only open entries can be replayed: leave `state` out of the filter.";
         return Err(Problem::new(Kind::Unprocessable, detail));
@@ -344,8 +347,9 @@ async fn one_replay(
     Shared(service): Shared<Service>,
     id: Result<Path<i64>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let unknown =
-        || Problem::new(Kind::NotFound, "No replay has this number: POST /api/v1/quarantine/replays starts one.");
+    let unknown = || {
+        Problem::new(Kind::NotFound, "No replay has this number: POST /api/v1/quarantine/replays starts one.")
+    };
     let Path(id) = id.map_err(|_| unknown())?;
     let mut conn = service.connection().await?;
     let found = bulk::get(&mut *conn, id).await.map_err(|error| Problem::database(&error))?;

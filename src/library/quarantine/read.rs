@@ -74,6 +74,22 @@ pub struct Filter {
     pub newer_than: Option<Duration>,
 }
 
+impl Filter {
+    /// The longest age that means anything here.
+    const MAX_AGE: Duration = Duration::from_hours(24 * 36_500);
+
+    /// What the database could not be asked for, in words.
+    pub fn fault(&self) -> Option<&'static str> {
+        let texts = [&self.pipeline, &self.reason, &self.rule, &self.key];
+        if texts.into_iter().flatten().any(|text| text.contains('\0') || text.len() > 1024) {
+            return Some("The texts of a filter have 1024 bytes at most, and no NUL.");
+        }
+        let ages = [self.older_than, self.newer_than];
+        let is_too_old = ages.into_iter().flatten().any(|age| age > Self::MAX_AGE);
+        is_too_old.then_some("The ages of a filter are a hundred years at most.")
+    }
+}
+
 /// Durations as people write them: `90s`, `2h 30m`, `7 days`.
 mod age {
     use std::time::Duration;
