@@ -1,5 +1,7 @@
 //! The quarantine, worked.
 
+mod http;
+mod masking;
 mod regress;
 mod replay;
 
