@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 ARGS ?=
 
-.PHONY: help demo test check check-docker bench-ingest bench-footprint
+.PHONY: help demo test check check-docker bench-ingest bench-quarantine bench-footprint
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ check-docker: ## Check Dockerfile and compose file by running them, without a Do
 
 bench-ingest: ## Measure ingestion side by side with simpler servers
 	@flags=$$(scripts/setup.sh); exec cargo bench $$flags --bench ingest -- $(ARGS)
+
+# The dev profile: what takes time here is the database.
+bench-quarantine: ## Measure pages and replay of 100,000 quarantined entries
+	@flags=$$(scripts/setup.sh); exec cargo bench $$flags --profile dev --bench quarantine -- $(ARGS)
 
 bench-footprint: ## Measure from a clean clone: demo's first change, tests, memory, start
 	@scripts/footprint.sh
