@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,15 +32,16 @@ const STILL_REFUSED: u8 = 3;
 
 /// The flags of `accord quarantine replay`.
 #[derive(Debug, Args)]
+#[group(skip)]
+#[command(group(ArgGroup::new("which").required(true).args(["id", "all"])))]
 pub struct ReplayArgs {
     /// The entry's number.
-    #[arg(required_unless_present = "all")]
     id: Option<i64>,
     /// Try this record in the place of the original one, which stays; `-` reads it from stdin.
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     payload: Option<PathBuf>,
     /// Try all open entries that these filters leave, the oldest first.
-    #[arg(long, conflicts_with = "id")]
+    #[arg(long)]
     all: bool,
     #[command(flatten)]
     filter: FilterArgs,
