@@ -5,10 +5,12 @@
 
 pub mod contract;
 pub mod demo;
+pub mod diff;
 pub mod doctor;
 pub mod history;
 mod output;
 mod reach;
+mod reconciliation;
 pub mod status;
 pub mod token;
 
@@ -47,6 +49,9 @@ enum Command {
     Serve,
     /// Show how each pipeline is doing, whether a server runs or not.
     Status(status::StatusArgs),
+    /// Say in which rows a library and its reference differ. Only reads; no server is needed.
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::DiffArgs),
     /// Show what happened to one row: each change, from → to.
     History(history::HistoryArgs),
     /// Check everything that Accord stands on, and say how to mend what is wrong.
@@ -77,6 +82,7 @@ Examples:
   accord doctor                                       is everything there that `serve` needs?
   accord serve --config accord.toml
   accord status                                       how is it doing?
+  accord diff fragrances                              which rows differ from its reference?
   accord history fragrances 4254                      what happened to this row?
 
 Exit codes: 0 clean or done, 1 error, 2 wrong usage, 3 drift or a failed check, 4 held or inconclusive.
@@ -91,6 +97,7 @@ impl Cli {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve => serve(&config()?).await,
             Command::Status(args) => status::run(&args, &config()?, json).await,
+            Command::Diff(args) => diff::run(args, config, json).await,
             Command::History(args) => history::run(&args, &config()?, json).await,
             Command::Doctor => doctor::run(file.as_deref(), json).await,
             Command::Token(command) => token::run(command, &config()?, json).await,
@@ -154,6 +161,7 @@ mod tests {
                     own
           serve     Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
           status    Show how each pipeline is doing, whether a server runs or not
+          diff      Say in which rows a library and its reference differ. Only reads; no server is needed
           history   Show what happened to one row: each change, from → to
           doctor    Check everything that Accord stands on, and say how to mend what is wrong
           token     The secret at the end of a webhook's URL
@@ -175,6 +183,7 @@ mod tests {
           accord doctor                                       is everything there that `serve` needs?
           accord serve --config accord.toml
           accord status                                       how is it doing?
+          accord diff fragrances                              which rows differ from its reference?
           accord history fragrances 4254                      what happened to this row?
 
         Exit codes: 0 clean or done, 1 error, 2 wrong usage, 3 drift or a failed check, 4 held or
