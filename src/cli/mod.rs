@@ -5,11 +5,13 @@
 
 pub mod contract;
 pub mod demo;
+pub mod diff;
 pub mod doctor;
 pub mod history;
 mod output;
 mod reach;
 pub mod reconcile;
+mod reconciliation;
 pub mod status;
 pub mod token;
 
@@ -48,6 +50,9 @@ enum Command {
     Serve,
     /// Show how each pipeline is doing, whether a server runs or not.
     Status(status::StatusArgs),
+    /// Say in which rows a library and its reference differ. Only reads; no server is needed.
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::DiffArgs),
     /// Compare a library with its reference, and repair what differs. No server is needed.
     #[command(after_help = reconcile::EXAMPLES)]
     Reconcile(reconcile::ReconcileArgs),
@@ -81,6 +86,7 @@ Examples:
   accord doctor                                       is everything there that `serve` needs?
   accord serve --config accord.toml
   accord status                                       how is it doing?
+  accord diff fragrances                              which rows differ from its reference?
   accord reconcile fragrances                         bring it in accord with its reference
   accord history fragrances 4254                      what happened to this row?
 
@@ -96,6 +102,7 @@ impl Cli {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve => serve(&config()?).await,
             Command::Status(args) => status::run(&args, &config()?, json).await,
+            Command::Diff(args) => diff::run(args, config, json).await,
             Command::Reconcile(args) => reconcile::run(args, config, json).await,
             Command::History(args) => history::run(&args, &config()?, json).await,
             Command::Doctor => doctor::run(file.as_deref(), json).await,
@@ -160,6 +167,8 @@ mod tests {
                      own
           serve      Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
           status     Show how each pipeline is doing, whether a server runs or not
+          diff       Say in which rows a library and its reference differ. Only reads; no server is
+                     needed
           reconcile  Compare a library with its reference, and repair what differs. No server is needed
           history    Show what happened to one row: each change, from → to
           doctor     Check everything that Accord stands on, and say how to mend what is wrong
@@ -183,6 +192,7 @@ mod tests {
           accord doctor                                       is everything there that `serve` needs?
           accord serve --config accord.toml
           accord status                                       how is it doing?
+          accord diff fragrances                              which rows differ from its reference?
           accord reconcile fragrances                         bring it in accord with its reference
           accord history fragrances 4254                      what happened to this row?
 

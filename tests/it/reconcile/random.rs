@@ -28,6 +28,7 @@ const fn same(value: &'static str) -> (&'static str, &'static str) {
     (value, value)
 }
 
+#[rustfmt::skip]
 const COLUMNS: &[Column] = &[
     Column { name: "small", logical: "integer", ty: "smallint", source_ty: "smallint", pool: &[same("-32768"), same("0"), same("7")] },
     Column { name: "whole", logical: "integer", ty: "integer", source_ty: "bigint", pool: &[same("-1"), same("0"), same("2147483647")] },
@@ -60,8 +61,6 @@ pub(crate) enum Keys {
 }
 
 impl Keys {
-    pub(crate) const ALL: [Self; 5] = [Self::Integer, Self::BigInt, Self::Text, Self::Uuid, Self::Composite];
-
     /// The key's columns: name, logical type, type in the contract, type in the source.
     fn columns(self) -> &'static [(&'static str, &'static str, &'static str, &'static str)] {
         match self {
@@ -82,7 +81,9 @@ impl Keys {
     fn draw(self, rng: &mut StdRng) -> Vec<Value> {
         let text = |rng: &mut StdRng| {
             let length = rng.random_range(1..5);
-            (0..length).map(|_| *['a', 'B', 'b', 'é', 'Ω', '香', '_', '"', ' ', '0'].choose(rng).unwrap()).collect()
+            (0..length)
+                .map(|_| *['a', 'B', 'b', 'é', 'Ω', '香', '_', '"', ' ', '0'].choose(rng).unwrap())
+                .collect()
         };
         match self {
             Self::Integer => vec![Value::Int(rng.random_range(-200..200))],
@@ -187,9 +188,9 @@ fn draw(keys: Keys, rng: &mut StdRng, most: usize) -> Vec<Row> {
             continue;
         }
         let nothing = rng.random_bool(0.1);
-        let values = COLUMNS.iter().map(|column| {
-            (!nothing && rng.random_bool(0.8)).then(|| rng.random_range(0..column.pool.len()))
-        });
+        let values = COLUMNS
+            .iter()
+            .map(|column| (!nothing && rng.random_bool(0.8)).then(|| rng.random_range(0..column.pool.len())));
         rows.push(Row { key, values: values.collect(), respelled: false });
     }
     rows
@@ -197,7 +198,8 @@ fn draw(keys: Keys, rng: &mut StdRng, most: usize) -> Vec<Row> {
 
 /// Gives some columns another value, or null, or a value instead of null; their names.
 fn change(row: &mut Row, rng: &mut StdRng) -> Vec<String> {
-    let mut columns: Vec<usize> = (0..rng.random_range(1..4)).map(|_| rng.random_range(0..COLUMNS.len())).collect();
+    let mut columns: Vec<usize> =
+        (0..rng.random_range(1..4)).map(|_| rng.random_range(0..COLUMNS.len())).collect();
     columns.sort_unstable();
     columns.dedup();
     for &column in &columns {
@@ -214,7 +216,9 @@ fn swap(source: &[Row], target: &mut [Row], truth: &mut Truth, rng: &mut StdRng)
     let agreeing: Vec<usize> =
         (0..target.len()).filter(|&i| !truth.contains_key(&**target[i].key.text())).collect();
     let Some(&a) = agreeing.choose(rng) else { return };
-    let Some(&b) = agreeing.iter().find(|&&b| target[b].values[column] != target[a].values[column]) else { return };
+    let Some(&b) = agreeing.iter().find(|&&b| target[b].values[column] != target[a].values[column]) else {
+        return;
+    };
     assert!(source.len() >= target.len());
     let (one, other) = (target[a].values[column], target[b].values[column]);
     (target[a].values[column], target[b].values[column]) = (other, one);
@@ -228,7 +232,8 @@ fn swap(source: &[Row], target: &mut [Row], truth: &mut Truth, rng: &mut StdRng)
 fn target_table(keys: Keys, rows: &[Row]) -> String {
     let key = keys.columns().iter().map(|(name, _, ty, _)| format!("k_{name} {ty}"));
     let rest = COLUMNS.iter().map(|column| format!("{} {}", column.name, column.ty));
-    let definitions: Vec<String> = key.chain(rest).chain(["own text default 'of the library'".to_owned()]).collect();
+    let definitions: Vec<String> =
+        key.chain(rest).chain(["own text default 'of the library'".to_owned()]).collect();
     table(&definitions, keys, rows)
 }
 
@@ -245,7 +250,7 @@ fn source_table(keys: Keys, rows: &[Row]) -> String {
 
 fn table(definitions: &[String], keys: Keys, rows: &[Row]) -> String {
     let key: Vec<String> = keys.columns().iter().map(|(name, ..)| format!("k_{name}")).collect();
-    let mut sql = format!(
+    let sql = format!(
         "drop table if exists item; create table item ({}, primary key ({}))",
         definitions.join(", "),
         key.join(", ")
@@ -255,8 +260,7 @@ fn table(definitions: &[String], keys: Keys, rows: &[Row]) -> String {
     }
     let names: Vec<&str> = key.iter().map(String::as_str).chain(COLUMNS.iter().map(|c| c.name)).collect();
     let rows: Vec<String> = rows.iter().map(Row::literal).collect();
-    sql.push_str(&format!("; insert into item ({}) values {}", names.join(", "), rows.join(", ")));
-    sql
+    format!("{sql}; insert into item ({}) values {}", names.join(", "), rows.join(", "))
 }
 
 impl Row {
