@@ -128,7 +128,6 @@ impl Applier {
             shared: Arc::clone(&shared),
             hold: settings.hold,
         };
-        shared.mark_gap(Gap::Start);
         (applier, writer::Writer::new(settings, shared, stop).run(inbox))
     }
 

@@ -7,6 +7,7 @@ mod duration;
 mod error;
 mod layer;
 mod pipeline;
+mod reconcile;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use pipeline::{
     Auth, Backoff, Batch, Hold, Mode, Pipeline, PostgresReference, Reference, Register, Routes, Source,
     Webhook,
 };
+pub use reconcile::{OnDrift, Reconcile};
 pub use secret::{MASK, SecretUrl};
 
 use layer::Layer;
@@ -149,12 +151,16 @@ pub struct Retention {
     #[serde(with = "duration")]
     #[validate(custom(function = positive))]
     pub event_id: Duration,
+    /// Reconciliations with their reports; the newest that found something out is kept.
+    #[serde(with = "duration")]
+    #[validate(custom(function = positive))]
+    pub reconciliation: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         let days = |days: u64| Duration::from_hours(days * 24);
-        Self { ledger: days(90), quarantine: days(90), event_id: days(7) }
+        Self { ledger: days(90), quarantine: days(90), event_id: days(7), reconciliation: days(90) }
     }
 }
 
@@ -321,6 +327,12 @@ impl Config {
             problems.push(format!(
                 "`pipeline.{name}.mode` is \"refetch\" but there is nothing to read afresh: add \
                  [pipeline.{name}.reference.postgres], or use mode = \"apply\""
+            ));
+        }
+        if pipeline.reconcile.is_some() && pipeline.reference.is_none() {
+            problems.push(format!(
+                "`pipeline.{name}.reconcile` has nothing to compare the library with: add \
+                 [pipeline.{name}.reference.postgres], or take the section out"
             ));
         }
         if pipeline.register().is_some() && self.http.public_url.is_none() {

@@ -1,7 +1,7 @@
 //! Retention: what is older than its policy leaves, a bounded piece at a time.
 //!
 //! Promises: the ledger is never cut past the oldest open quarantine entry; open entries and the bytes they
-//! need are kept; each statement is short. Must not know: who runs it, or when.
+//! need are kept, and so is the newest reconciliation that found something out; each statement is short. Must not know: who runs it, or when.
 
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub struct Policy {
     pub quarantine: Duration,
     /// Event ids: the window within which a repeat is recognised.
     pub event_id: Duration,
+    /// Reconciliations that ended.
+    pub reconciliation: Duration,
 }
 
 /// Rows removed by one sweep.
@@ -29,6 +31,8 @@ pub struct Swept {
     pub bodies: u64,
     /// Event ids.
     pub event_ids: u64,
+    /// Reconciliations.
+    pub reconciliations: u64,
 }
 
 /// Rows a statement: short enough that nobody waits for it.
@@ -77,7 +81,19 @@ pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sql
         Duration::from_hours(1),
     )
     .await?;
-    Ok(Swept { ledger, quarantine, bodies, event_ids })
+    let reconciliations = pieces(
+        conn,
+        // The newest that counted the reference's rows stays: the next one is measured by it.
+        "delete from accord.reconciliation where ctid = any(array(
+             select r.ctid from accord.reconciliation r
+             where r.finished_at < now() - make_interval(secs => $1)
+               and exists (select from accord.reconciliation newer
+                           where newer.pipeline = r.pipeline and newer.id > r.id
+                             and newer.state in ('clean', 'drift', 'repaired')) limit $2))",
+        policy.reconciliation,
+    )
+    .await?;
+    Ok(Swept { ledger, quarantine, bodies, event_ids, reconciliations })
 }
 
 async fn pieces(conn: &mut PgConnection, sql: &'static str, age: Duration) -> Result<u64, sqlx::Error> {

@@ -10,17 +10,25 @@
 mod breaker;
 mod confirm;
 mod copy;
+mod cron;
 mod diff;
 mod digest;
 mod inconclusive;
 mod key;
 mod leaf;
+pub mod lock;
 mod preflight;
 mod progress;
+pub mod record;
 mod repair;
 mod report;
 mod run;
+pub mod runner;
+pub mod schedule;
 mod side;
+mod silence;
+pub mod standing;
+pub mod store;
 mod stream;
 
 use std::sync::Arc;
@@ -31,6 +39,7 @@ use sqlx::postgres::PgConnectOptions;
 use crate::contract::{Contract, Identifier};
 
 pub use breaker::Limits;
+pub use cron::{Schedule, ScheduleError};
 pub use diff::{Difference, Findings, Found, diff};
 pub use inconclusive::{Inconclusive, Side};
 pub use progress::{Progress, Snapshot, Stage};
