@@ -71,7 +71,11 @@ pub(super) async fn agree(
 
 /// What the server hashes known values to; `None` where it cannot.
 async fn vectors(session: &mut Session) -> Option<Vec<Option<i64>>> {
-    sqlx::query_scalar(VECTORS).fetch_one(&mut session.connection).await.ok()
+    let vectors = sqlx::query_scalar(VECTORS).fetch_one(&mut session.connection).await;
+    if let Err(error) = &vectors {
+        tracing::info!(side = %session.side, %error, "no hashes of records here: rows are compared by spelling");
+    }
+    vectors.ok()
 }
 
 /// What is known of one side's table.
@@ -274,10 +278,18 @@ fn form(column: &Column, source: &Shape, target: &Shape) -> Form {
     let found = [source, target].map(|shape| shape.columns.get(column.name.as_str()));
     let any = |is: fn(&Found) -> bool| found.iter().flatten().any(|column| is(column));
     match Family::of(column.ty) {
+        Family::Whole if any(|column| column.ty == "bigint") => Form::Wide,
         Family::Text if any(|column| column.is_enum) => Form::Spelled,
-        Family::Text | Family::Lone(ColumnType::Char(_)) => Form::Text,
+        Family::Text => Form::Text,
         Family::Json if any(|column| column.ty == "jsonb") => Form::Jsonb,
         Family::Json => Form::Spelled,
-        _ => Form::Plain,
+        Family::Lone(ty) => match ty {
+            ColumnType::Char(_) => Form::Text,
+            ColumnType::Numeric(_) => Form::Numeric,
+            ColumnType::Real | ColumnType::Double => Form::Float,
+            ColumnType::Timestamp | ColumnType::TimestampTz => Form::Moment,
+            _ => Form::Plain,
+        },
+        Family::Whole => Form::Plain,
     }
 }

@@ -1,6 +1,10 @@
 //! Two real databases, compared and brought in accord.
 
 mod breakers;
+mod pair;
 mod race;
+mod random;
+mod refusals;
 mod repair;
 mod scene;
+mod truth;

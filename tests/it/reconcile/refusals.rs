@@ -1,0 +1,1 @@
+//! What cannot be compared exactly is refused, with the way out.
