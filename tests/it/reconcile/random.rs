@@ -29,24 +29,166 @@ const fn same(value: &'static str) -> (&'static str, &'static str) {
 }
 
 const COLUMNS: &[Column] = &[
-    Column { name: "small", logical: "integer", ty: "smallint", source_ty: "smallint", pool: &[same("-32768"), same("0"), same("7")] },
-    Column { name: "whole", logical: "integer", ty: "integer", source_ty: "bigint", pool: &[same("-1"), same("0"), same("2147483647")] },
-    Column { name: "big", logical: "integer", ty: "bigint", source_ty: "bigint", pool: &[same("-1"), same("0"), same("1"), same("4294967296"), same("4294967297")] },
-    Column { name: "flag", logical: "boolean", ty: "boolean", source_ty: "boolean", pool: &[same("true"), same("false")] },
-    Column { name: "price", logical: "number", ty: "numeric", source_ty: "numeric", pool: &[("12.5", "12.50"), ("12.51", "12.5100"), ("0", "0.00"), ("0.01", "0.010"), ("-0.01", "-0.0100"), same("1"), same("10000"), same("NaN"), same("Infinity"), same("-Infinity")] },
-    Column { name: "scaled", logical: "number", ty: "numeric(10,2)", source_ty: "numeric", pool: &[("1", "1.00"), same("1.01"), same("-1.01")] },
-    Column { name: "ratio", logical: "number", ty: "real", source_ty: "real", pool: &[("0", "-0"), same("0.1"), same("-0.1"), same("1e30"), same("NaN")] },
-    Column { name: "share", logical: "number", ty: "double precision", source_ty: "double precision", pool: &[("-0", "0"), same("0.1"), same("0.10000000000000002"), same("-Infinity")] },
-    Column { name: "story", logical: "string", ty: "text", source_ty: "varchar(200)", pool: &[same(""), same("null"), same("Iris"), same("iris"), same("Iris "), same("é"), same("e\u{301}"), same("香り'\"\\,()")] },
-    Column { name: "name", logical: "string", ty: "varchar(40)", source_ty: "text", pool: &[same("Grandeval"), same("Camaca"), same("\t")] },
-    Column { name: "code", logical: "string", ty: "char(5)", source_ty: "char(5)", pool: &[("ab", "ab   "), same("abc"), same("Ω")] },
-    Column { name: "batch", logical: "string", ty: "uuid", source_ty: "uuid", pool: &[("6f9619ff-8b86-d011-b42d-00c04fc964ff", "6F9619FF8B86D011B42D00C04FC964FF"), same("00000000-0000-0000-0000-000000000000")] },
-    Column { name: "day", logical: "date", ty: "date", source_ty: "date", pool: &[same("2024-02-29"), same("0044-03-15 BC"), same("infinity")] },
-    Column { name: "hour", logical: "time", ty: "time", source_ty: "time", pool: &[same("12:34:56.789"), same("12:34:56.78"), same("24:00:00")] },
-    Column { name: "made", logical: "timestamp", ty: "timestamp", source_ty: "timestamp(3)", pool: &[same("2024-02-29 12:34:56"), same("2024-02-29 12:34:56.001"), same("-infinity")] },
-    Column { name: "seen", logical: "timestamp", ty: "timestamptz", source_ty: "timestamptz", pool: &[("2024-02-29 12:34:56+00", "2024-02-29 14:34:56+02"), same("2024-02-29 12:34:57+00")] },
-    Column { name: "notes", logical: "object", ty: "json", source_ty: "json", pool: &[(r#"{"a":1,"b":[1.0]}"#, r#"{ "b": [1.00], "a": 1 }"#), same(r#"{"a":1}"#), same(r#"{"a":"1"}"#)] },
-    Column { name: "tags", logical: "object", ty: "jsonb", source_ty: "json", pool: &[(r#"{"a":1,"b":[1.0]}"#, r#"{ "b": [1.00], "a": 1.0 }"#), same(r#"{"a":1}"#), same(r#"{"a":-1}"#), same(r#"{"a":null}"#), same("[[1],2]"), same("[[1,2]]")] },
+    Column {
+        name: "small",
+        logical: "integer",
+        ty: "smallint",
+        source_ty: "smallint",
+        pool: &[same("-32768"), same("0"), same("7")],
+    },
+    Column {
+        name: "whole",
+        logical: "integer",
+        ty: "integer",
+        source_ty: "bigint",
+        pool: &[same("-1"), same("0"), same("2147483647")],
+    },
+    Column {
+        name: "big",
+        logical: "integer",
+        ty: "bigint",
+        source_ty: "bigint",
+        pool: &[same("-1"), same("0"), same("1"), same("4294967296"), same("4294967297")],
+    },
+    Column {
+        name: "flag",
+        logical: "boolean",
+        ty: "boolean",
+        source_ty: "boolean",
+        pool: &[same("true"), same("false")],
+    },
+    Column {
+        name: "price",
+        logical: "number",
+        ty: "numeric",
+        source_ty: "numeric",
+        pool: &[
+            ("12.5", "12.50"),
+            ("12.51", "12.5100"),
+            ("0", "0.00"),
+            ("0.01", "0.010"),
+            ("-0.01", "-0.0100"),
+            same("1"),
+            same("10000"),
+            same("NaN"),
+            same("Infinity"),
+            same("-Infinity"),
+        ],
+    },
+    Column {
+        name: "scaled",
+        logical: "number",
+        ty: "numeric(10,2)",
+        source_ty: "numeric",
+        pool: &[("1", "1.00"), same("1.01"), same("-1.01")],
+    },
+    Column {
+        name: "ratio",
+        logical: "number",
+        ty: "real",
+        source_ty: "real",
+        pool: &[("0", "-0"), same("0.1"), same("-0.1"), same("1e30"), same("NaN")],
+    },
+    Column {
+        name: "share",
+        logical: "number",
+        ty: "double precision",
+        source_ty: "double precision",
+        pool: &[("-0", "0"), same("0.1"), same("0.10000000000000002"), same("-Infinity")],
+    },
+    Column {
+        name: "story",
+        logical: "string",
+        ty: "text",
+        source_ty: "varchar(200)",
+        pool: &[
+            same(""),
+            same("null"),
+            same("Iris"),
+            same("iris"),
+            same("Iris "),
+            same("é"),
+            same("e\u{301}"),
+            same("香り'\"\\,()"),
+        ],
+    },
+    Column {
+        name: "name",
+        logical: "string",
+        ty: "varchar(40)",
+        source_ty: "text",
+        pool: &[same("Grandeval"), same("Camaca"), same("\t")],
+    },
+    Column {
+        name: "code",
+        logical: "string",
+        ty: "char(5)",
+        source_ty: "char(5)",
+        pool: &[("ab", "ab   "), same("abc"), same("Ω")],
+    },
+    Column {
+        name: "batch",
+        logical: "string",
+        ty: "uuid",
+        source_ty: "uuid",
+        pool: &[
+            ("6f9619ff-8b86-d011-b42d-00c04fc964ff", "6F9619FF8B86D011B42D00C04FC964FF"),
+            same("00000000-0000-0000-0000-000000000000"),
+        ],
+    },
+    Column {
+        name: "day",
+        logical: "date",
+        ty: "date",
+        source_ty: "date",
+        pool: &[same("2024-02-29"), same("0044-03-15 BC"), same("infinity")],
+    },
+    Column {
+        name: "hour",
+        logical: "time",
+        ty: "time",
+        source_ty: "time",
+        pool: &[same("12:34:56.789"), same("12:34:56.78"), same("24:00:00")],
+    },
+    Column {
+        name: "made",
+        logical: "timestamp",
+        ty: "timestamp",
+        source_ty: "timestamp(3)",
+        pool: &[same("2024-02-29 12:34:56"), same("2024-02-29 12:34:56.001"), same("-infinity")],
+    },
+    Column {
+        name: "seen",
+        logical: "timestamp",
+        ty: "timestamptz",
+        source_ty: "timestamptz",
+        pool: &[("2024-02-29 12:34:56+00", "2024-02-29 14:34:56+02"), same("2024-02-29 12:34:57+00")],
+    },
+    Column {
+        name: "notes",
+        logical: "object",
+        ty: "json",
+        source_ty: "json",
+        pool: &[
+            (r#"{"a":1,"b":[1.0]}"#, r#"{ "b": [1.00], "a": 1 }"#),
+            same(r#"{"a":1}"#),
+            same(r#"{"a":"1"}"#),
+        ],
+    },
+    Column {
+        name: "tags",
+        logical: "object",
+        ty: "jsonb",
+        source_ty: "json",
+        pool: &[
+            (r#"{"a":1,"b":[1.0]}"#, r#"{ "b": [1.00], "a": 1.0 }"#),
+            same(r#"{"a":1}"#),
+            same(r#"{"a":-1}"#),
+            same(r#"{"a":null}"#),
+            same("[[1],2]"),
+            same("[[1,2]]"),
+        ],
+    },
 ];
 
 /// What the key is made of.
@@ -82,7 +224,9 @@ impl Keys {
     fn draw(self, rng: &mut StdRng) -> Vec<Value> {
         let text = |rng: &mut StdRng| {
             let length = rng.random_range(1..5);
-            (0..length).map(|_| *['a', 'B', 'b', 'é', 'Ω', '香', '_', '"', ' ', '0'].choose(rng).unwrap()).collect()
+            (0..length)
+                .map(|_| *['a', 'B', 'b', 'é', 'Ω', '香', '_', '"', ' ', '0'].choose(rng).unwrap())
+                .collect()
         };
         match self {
             Self::Integer => vec![Value::Int(rng.random_range(-200..200))],
@@ -187,9 +331,9 @@ fn draw(keys: Keys, rng: &mut StdRng, most: usize) -> Vec<Row> {
             continue;
         }
         let nothing = rng.random_bool(0.1);
-        let values = COLUMNS.iter().map(|column| {
-            (!nothing && rng.random_bool(0.8)).then(|| rng.random_range(0..column.pool.len()))
-        });
+        let values = COLUMNS
+            .iter()
+            .map(|column| (!nothing && rng.random_bool(0.8)).then(|| rng.random_range(0..column.pool.len())));
         rows.push(Row { key, values: values.collect(), respelled: false });
     }
     rows
@@ -197,7 +341,8 @@ fn draw(keys: Keys, rng: &mut StdRng, most: usize) -> Vec<Row> {
 
 /// Gives some columns another value, or null, or a value instead of null; their names.
 fn change(row: &mut Row, rng: &mut StdRng) -> Vec<String> {
-    let mut columns: Vec<usize> = (0..rng.random_range(1..4)).map(|_| rng.random_range(0..COLUMNS.len())).collect();
+    let mut columns: Vec<usize> =
+        (0..rng.random_range(1..4)).map(|_| rng.random_range(0..COLUMNS.len())).collect();
     columns.sort_unstable();
     columns.dedup();
     for &column in &columns {
@@ -214,7 +359,9 @@ fn swap(source: &[Row], target: &mut [Row], truth: &mut Truth, rng: &mut StdRng)
     let agreeing: Vec<usize> =
         (0..target.len()).filter(|&i| !truth.contains_key(&**target[i].key.text())).collect();
     let Some(&a) = agreeing.choose(rng) else { return };
-    let Some(&b) = agreeing.iter().find(|&&b| target[b].values[column] != target[a].values[column]) else { return };
+    let Some(&b) = agreeing.iter().find(|&&b| target[b].values[column] != target[a].values[column]) else {
+        return;
+    };
     assert!(source.len() >= target.len());
     let (one, other) = (target[a].values[column], target[b].values[column]);
     (target[a].values[column], target[b].values[column]) = (other, one);
@@ -228,7 +375,8 @@ fn swap(source: &[Row], target: &mut [Row], truth: &mut Truth, rng: &mut StdRng)
 fn target_table(keys: Keys, rows: &[Row]) -> String {
     let key = keys.columns().iter().map(|(name, _, ty, _)| format!("k_{name} {ty}"));
     let rest = COLUMNS.iter().map(|column| format!("{} {}", column.name, column.ty));
-    let definitions: Vec<String> = key.chain(rest).chain(["own text default 'of the library'".to_owned()]).collect();
+    let definitions: Vec<String> =
+        key.chain(rest).chain(["own text default 'of the library'".to_owned()]).collect();
     table(&definitions, keys, rows)
 }
 

@@ -25,7 +25,8 @@ async fn assert_found(pair: &Pair, methods: &[Option<Method>], truth: &Truth, ab
     }
 }
 
-const BY_ANY: &[Option<Method>] = &[Some(Method::Buckets), Some(Method::Stream), Some(Method::TextStream), None];
+const BY_ANY: &[Option<Method>] =
+    &[Some(Method::Buckets), Some(Method::Stream), Some(Method::TextStream), None];
 const BY_STREAM: &[Option<Method>] = &[Some(Method::Stream), Some(Method::TextStream), None];
 
 async fn random_drift_is_found(keys: Keys, methods: &[Option<Method>]) {
@@ -106,7 +107,8 @@ async fn values_swapped_between_neighbours_are_seen() {
 #[tokio::test]
 async fn buckets_are_of_64_keys_below_zero_too() {
     let rows = "insert into item select n, 'x', 1 from generate_series(-128, 127) n;";
-    let pair = items(rows, &format!("{rows} update item set cost = 2 where id in (-128, -65, -1, 0, 127);")).await;
+    let pair =
+        items(rows, &format!("{rows} update item set cost = 2 where id in (-128, -65, -1, 0, 127);")).await;
     let findings = pair.findings(Some(Method::Buckets)).await.unwrap();
     assert_eq!(findings.dirty_buckets, Some(4));
     assert_eq!((findings.rows.source, findings.rows.target), (256, 256));
@@ -171,7 +173,9 @@ async fn enums_are_compared_with_text() {
 
 #[tokio::test]
 async fn what_arrives_within_the_grace_period_is_no_drift() {
-    let mut pair = items("insert into item values (1, 'a', 1), (2, 'b', 2)", "insert into item values (1, 'a', 1)").await;
+    let mut pair =
+        items("insert into item values (1, 'a', 1), (2, 'b', 2)", "insert into item values (1, 'a', 1)")
+            .await;
     pair.grace = Duration::from_millis(600);
     let arrives = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
