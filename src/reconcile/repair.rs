@@ -40,7 +40,7 @@ pub(super) struct Repair<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Repaired {
     /// Rows brought in accord.
-    pub(super) repaired: u64,
+    pub(super) applied: u64,
     /// Rows that changed meanwhile, so that there was nothing to do, or not this.
     pub(super) in_flight: u64,
     /// Rows that neither contract nor table takes.
@@ -56,7 +56,7 @@ impl Repair<'_> {
         if let Err(reason) = self.all(found, passed, &mut repaired).await {
             repaired.stopped = Some(format!(
                 "the repair ended early, after {} rows: {reason}; run it again",
-                repaired.repaired
+                repaired.applied
             ));
         }
         repaired
@@ -107,7 +107,7 @@ impl Repair<'_> {
         for answer in &answers {
             match answer.outcome {
                 Outcome::Applied { .. } => {
-                    repaired.repaired += 1;
+                    repaired.applied += 1;
                     self.progress.repaired(1);
                 }
                 Outcome::Stale { .. } if was_silent => unread = true,

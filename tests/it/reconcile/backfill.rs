@@ -201,7 +201,8 @@ schema:
       - {name: name, logicalType: string, physicalType: varchar(20)}
 ";
     let table = "create table item (id numeric, region text, name varchar(20), primary key (region, id))";
-    let rows = "insert into item select i / 4.0, (array['eu', 'É', 'a''b', 'Z', '香'])[abs(i) % 5 + 1], 'n' || i
+    let rows =
+        "insert into item select i / 4.0, (array['eu', 'É', 'a''b', 'Z', '香'])[abs(i) % 5 + 1], 'n' || i
                 from generate_series(-3000, 3000) i";
     let case = Case::new(contract, table, table, rows).await;
     let told = case.backfill(&[]).await;
