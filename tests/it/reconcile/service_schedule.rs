@@ -64,7 +64,8 @@ async fn the_schedule_repairs_on_one_replica_alone_and_one_run_after_the_other()
             "insert into fragrances (fragrance_id, name, cost, forbidden) values (1000, 'Late', 1, false)",
         )
         .await;
-    service.newest("it is repaired", |run| run["state"] == "repaired" && run["trigger"] == "schedule").await;
+    // The replica's own start has marked a gap, whose run may come first.
+    service.newest("it is repaired", |run| run["state"] == "repaired").await;
     assert!(service.is_in_accord().await);
     eventually(SOON, "some more runs", async || {
         let runs = service
