@@ -6,10 +6,13 @@
 pub mod backfill;
 pub mod contract;
 pub mod demo;
+pub mod diff;
 pub mod doctor;
 pub mod history;
 mod output;
 mod reach;
+pub mod reconcile;
+mod reconciliation;
 pub mod status;
 pub mod token;
 
@@ -48,6 +51,12 @@ enum Command {
     Serve,
     /// Show how each pipeline is doing, whether a server runs or not.
     Status(status::StatusArgs),
+    /// Say in which rows a library and its reference differ. Only reads; no server is needed.
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::DiffArgs),
+    /// Compare a library with its reference, and repair what differs. No server is needed.
+    #[command(after_help = reconcile::EXAMPLES)]
+    Reconcile(reconcile::ReconcileArgs),
     /// Fill an empty table from the pipeline's reference. Interrupted, it goes on where it was.
     #[command(after_help = backfill::EXAMPLES)]
     Backfill(backfill::BackfillArgs),
@@ -81,6 +90,8 @@ Examples:
   accord doctor                                       is everything there that `serve` needs?
   accord serve --config accord.toml
   accord status                                       how is it doing?
+  accord diff fragrances                              which rows differ from its reference?
+  accord reconcile fragrances                         bring it in accord with its reference
   accord history fragrances 4254                      what happened to this row?
 
 Exit codes: 0 clean or done, 1 error, 2 wrong usage, 3 drift or a failed check, 4 held or inconclusive.
@@ -95,6 +106,8 @@ impl Cli {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve => serve(&config()?).await,
             Command::Status(args) => status::run(&args, &config()?, json).await,
+            Command::Diff(args) => diff::run(args, config, json).await,
+            Command::Reconcile(args) => reconcile::run(args, config, json).await,
             Command::Backfill(args) => backfill::run(&args, &config()?, json).await,
             Command::History(args) => history::run(&args, &config()?, json).await,
             Command::Doctor => doctor::run(file.as_deref(), json).await,
@@ -155,17 +168,23 @@ mod tests {
         Usage: accord [OPTIONS] <COMMAND>
 
         Commands:
-          demo      Watch a library follow a CMS: everything runs in this process, with a Postgres of its
-                    own
-          serve     Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
-          status    Show how each pipeline is doing, whether a server runs or not
-          history   Show what happened to one row: each change, from → to
-          doctor    Check everything that Accord stands on, and say how to mend what is wrong
-          token     The secret at the end of a webhook's URL
-          contract  Look at a data contract, or write the first one of a table
-          migrate   Bring schema `accord` in the library's database up to date. (`serve` does so by itself.)
-          config    Look at the configuration
-          help      Print this message or the help of the given subcommand(s)
+          demo       Watch a library follow a CMS: everything runs in this process, with a Postgres of its
+                     own
+          serve      Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
+          status     Show how each pipeline is doing, whether a server runs or not
+          diff       Say in which rows a library and its reference differ. Only reads; no server is
+                     needed
+          reconcile  Compare a library with its reference, and repair what differs. No server is needed
+          backfill   Fill an empty table from the pipeline's reference. Interrupted, it goes on where it
+                     was
+          history    Show what happened to one row: each change, from → to
+          doctor     Check everything that Accord stands on, and say how to mend what is wrong
+          token      The secret at the end of a webhook's URL
+          contract   Look at a data contract, or write the first one of a table
+          migrate    Bring schema `accord` in the library's database up to date. (`serve` does so by
+                     itself.)
+          config     Look at the configuration
+          help       Print this message or the help of the given subcommand(s)
 
         Options:
               --config <FILE>  The configuration file; by default ./accord.toml, where there is one [env:
@@ -180,6 +199,8 @@ mod tests {
           accord doctor                                       is everything there that `serve` needs?
           accord serve --config accord.toml
           accord status                                       how is it doing?
+          accord diff fragrances                              which rows differ from its reference?
+          accord reconcile fragrances                         bring it in accord with its reference
           accord history fragrances 4254                      what happened to this row?
 
         Exit codes: 0 clean or done, 1 error, 2 wrong usage, 3 drift or a failed check, 4 held or

@@ -282,6 +282,12 @@ impl Config {
             ));
         }
         for (name, pipeline) in &self.pipeline {
+            if pipeline.reference.is_some() && pipeline.reconcile.is_none() {
+                warnings.push(format!(
+                    "pipeline.{name} is not reconciled by itself: what is missed stays missed until somebody runs \
+                     `accord reconcile {name}`; add a section [pipeline.{name}.reconcile]"
+                ));
+            }
             let open = pipeline.source.webhook.as_ref().is_some_and(|webhook| webhook.auth == Auth::None);
             if open && !listen.ip().is_loopback() {
                 warnings.push(format!(

@@ -199,6 +199,9 @@ keep_alive = "{keep_alive}s"
 [pipeline.{PIPELINE}.reference.postgres]
 url = "{cms}"
 table = "fragrances"
+
+[pipeline.{PIPELINE}.reconcile]
+schedule = "*/5 * * * *"
 "#
         )
     }

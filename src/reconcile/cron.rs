@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -19,12 +19,12 @@ pub struct Schedule {
 impl Schedule {
     /// The last time at which it was due.
     pub fn last_due(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.cron.find_previous_occurrence(&now, true).ok()
+        self.cron.find_previous_occurrence(&now.trunc_subsecs(0), true).ok()
     }
 
     /// The next time at which it is due.
     pub fn next_due(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.cron.find_next_occurrence(&now, false).ok()
+        self.cron.find_next_occurrence(&now.trunc_subsecs(0), false).ok()
     }
 
     /// With six fields, seconds first.

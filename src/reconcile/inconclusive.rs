@@ -2,6 +2,7 @@
 //!
 //! Promises: nothing in here is ever reported as clean. Must not know: how the tables are compared.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
@@ -108,7 +109,7 @@ pub enum Inconclusive {
 impl Inconclusive {
     /// What went wrong while a side was read.
     pub(super) fn reading(side: Side, allowed: Duration, source: sqlx::Error) -> Self {
-        let code = source.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+        let code = source.as_database_error().and_then(|error| error.code().map(Cow::into_owned));
         match code.as_deref() {
             Some("57014") => Self::Timeout { side, after: allowed },
             Some("42501") => Self::Denied { side, source },

@@ -59,9 +59,8 @@ pub(super) async fn agree(
         Some(Method::Buckets) if !alike => {
             return Err(Inconclusive::NoBuckets("the two servers hash differently"));
         }
-        Some(Method::Stream) if !alike => Method::TextStream,
+        Some(Method::Stream) | None if !alike => Method::TextStream,
         Some(forced) => forced,
-        None if !alike => Method::TextStream,
         None if key.is_one_whole_number() => Method::Buckets,
         None => Method::Stream,
     };
@@ -156,21 +155,17 @@ impl Shape {
         if !is_key {
             return None;
         }
-        match wanted {
-            ColumnType::Json | ColumnType::Jsonb | ColumnType::Real | ColumnType::Double => {
-                Some(format!("{place} is part of the key, which {wanted} cannot be: choose another key"))
-            }
-            _ if found.is_enum => {
-                Some(format!("{place} is part of the key, which an enum cannot be: make it text"))
-            }
-            _ if found.is_wider_than(wanted) => Some(format!(
+        if found.is_enum {
+            Some(format!("{place} is part of the key, which an enum cannot be: make it text"))
+        } else if found.is_wider_than(wanted) {
+            Some(format!(
                 "{place} is {}, wider than {wanted} in the contract: make the contract's as wide",
                 found.ty
-            )),
-            _ if !found.not_null => {
-                Some(format!("{place} is part of the key and may be null: set it `not null`"))
-            }
-            _ => None,
+            ))
+        } else if !found.not_null {
+            Some(format!("{place} is part of the key and may be null: set it `not null`"))
+        } else {
+            None
         }
     }
 }

@@ -60,7 +60,7 @@ async fn settle(plan: &Plan, work: &Work<'_>, findings: Findings, progress: &Pro
 /// What the comparison alone has to say.
 fn told(plan: &Plan, work: &Work<'_>, findings: &Findings) -> Report {
     let listed = if work.all_keys { findings.found.len() } else { Report::SAMPLE };
-    let table = plan.contract.table.as_str();
+    let table = plan.target.table.as_str();
     Report {
         state: if findings.found.is_empty() { State::Clean } else { State::Drift },
         counts: findings.counts(),

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use tokio::pin;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -176,8 +175,7 @@ impl Subject {
             all_keys: self.all_keys,
             quarantine: Some((self.pool.clone(), self.pipeline)),
         };
-        let running = run(&self.plan, work, progress);
-        pin!(running);
+        let mut running = Box::pin(run(&self.plan, work, progress));
         loop {
             tokio::select! {
                 report = &mut running => return Ok(Some(report)),
