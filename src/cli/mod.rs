@@ -172,9 +172,9 @@ mod tests {
                      own
           serve      Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
           status     Show how each pipeline is doing, whether a server runs or not
-          diff       Say in which rows a library and its reference differ. Only reads; no server is
-                     needed
+          diff       Say in which rows a library and its reference differ. Only reads; no server is needed
           reconcile  Compare a library with its reference, and repair what differs. No server is needed
+          backfill   Fill an empty table from the pipeline's reference. Interrupted, it goes on where it was
           history    Show what happened to one row: each change, from → to
           doctor     Check everything that Accord stands on, and say how to mend what is wrong
           token      The secret at the end of a webhook's URL
