@@ -39,6 +39,8 @@ impl Reladiff {
         for column in ["name", "description", "cost", "forbidden"] {
             command.args(["-c", column]);
         }
+        // It folds its lines as if for a terminal.
+        command.env("COLUMNS", "100000");
         let output = command.args(["-j", "2", "--json"]).kill_on_drop(true).output().await?;
         let error = String::from_utf8_lossy(&output.stderr);
         // It ends with 0 also when it gave up.
