@@ -167,8 +167,7 @@ mod tests {
                      own
           serve      Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
           status     Show how each pipeline is doing, whether a server runs or not
-          diff       Say in which rows a library and its reference differ. Only reads; no server is
-                     needed
+          diff       Say in which rows a library and its reference differ. Only reads; no server is needed
           reconcile  Compare a library with its reference, and repair what differs. No server is needed
           history    Show what happened to one row: each change, from → to
           doctor     Check everything that Accord stands on, and say how to mend what is wrong
