@@ -3,6 +3,7 @@
 //! Promises: results go to stdout, log and progress to stderr; exit codes: 0 clean or done, 1 error, 2 usage, 3 drift
 //! or failed check, 4 held or inconclusive. Must not know: how any command does its work.
 
+pub mod backfill;
 pub mod contract;
 pub mod demo;
 pub mod diff;
@@ -56,6 +57,9 @@ enum Command {
     /// Compare a library with its reference, and repair what differs. No server is needed.
     #[command(after_help = reconcile::EXAMPLES)]
     Reconcile(reconcile::ReconcileArgs),
+    /// Fill an empty table from the pipeline's reference. Interrupted, it goes on where it was.
+    #[command(after_help = backfill::EXAMPLES)]
+    Backfill(backfill::BackfillArgs),
     /// Show what happened to one row: each change, from → to.
     History(history::HistoryArgs),
     /// Check everything that Accord stands on, and say how to mend what is wrong.
@@ -104,6 +108,7 @@ impl Cli {
             Command::Status(args) => status::run(&args, &config()?, json).await,
             Command::Diff(args) => diff::run(args, config, json).await,
             Command::Reconcile(args) => reconcile::run(args, config, json).await,
+            Command::Backfill(args) => backfill::run(&args, &config()?, json).await,
             Command::History(args) => history::run(&args, &config()?, json).await,
             Command::Doctor => doctor::run(file.as_deref(), json).await,
             Command::Token(command) => token::run(command, &config()?, json).await,

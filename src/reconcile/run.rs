@@ -76,7 +76,7 @@ fn told(plan: &Plan, work: &Work<'_>, findings: &Findings) -> Report {
 
 /// Enters what the repair came to.
 fn account(report: &mut Report, repaired: Repaired) {
-    report.counts.repaired = repaired.repaired;
+    report.counts.repaired = repaired.applied;
     report.counts.in_flight += repaired.in_flight;
     report.counts.held = repaired.held;
     (report.state, report.reason) = match repaired.stopped {

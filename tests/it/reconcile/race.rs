@@ -235,10 +235,8 @@ async fn while_everything_moves_no_write_takes_a_row_back_to_an_older_value() {
         let (known, reached) = (&history[key], reached.entry(*key).or_default());
         let ahead = known[*reached..].iter().position(|was| was == price);
         let Some(ahead) = ahead else {
-            let (was, ago) = (known[*reached], known[..*reached].iter().rev().position(|was| was == price));
-            panic!(
-                "position {position} ({origin}): row {key} was at {was:?}; {price:?} is older, by {ago:?} commits"
-            );
+            let was = known[*reached];
+            panic!("position {position} ({origin}): row {key} was at {was:?}, and went back to {price:?}");
         };
         *reached += ahead;
     }
