@@ -355,6 +355,10 @@ mod tests {
             r#"accord_unknown_fields_total{pipeline="fragrances"} 0"#,
             r#"accord_registered{pipeline="fragrances"} 0"#,
             r#"accord_possible_gap{pipeline="fragrances"} 0"#,
+            r#"accord_reconciliations_total{pipeline="fragrances",state="aborted"} 0"#,
+            r#"accord_reconciliation_running{pipeline="fragrances"} 0"#,
+            r#"accord_reconciliation_drift_rows{pipeline="fragrances",kind="stale"} 0"#,
+            r#"accord_silent_source{pipeline="fragrances"} 0"#,
             "accord_leader 0",
             concat!(r#"accord_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
         ] {

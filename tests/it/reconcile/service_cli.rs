@@ -79,6 +79,19 @@ async fn it_refuses_what_cannot_be_done_and_says_why() {
     assert_eq!(busy.code, Some(1));
     assert!(busy.stderr.contains("reconciliation 1 of `fragrances` is running"), "{busy:?}");
 
+    let status = accord(&both.config(), &["status"]).await.stdout;
+    assert!(status.contains("running"), "{status}");
+    sqlx::query("select pg_advisory_unlock_all()").execute(&mut *other).await.unwrap();
+    sqlx::query(
+        "insert into accord.registration (pipeline, silent_since) select id, now() from accord.pipeline",
+    )
+    .execute(&mut *other)
+    .await
+    .unwrap();
+    let status = accord(&both.config(), &["status"]).await.stdout;
+    assert!(status.contains("aborted") && !status.contains("running"), "nobody holds the lock: {status}");
+    assert!(status.contains("is somebody else registered as its listener?"), "{status}");
+
     both.configure(|config| format!("{config}\n[pipeline.fragrances.reconcile]\non_drift = \"report\"\n"));
     let report = accord(&both.config(), &["reconcile", "fragrances"]).await;
     assert_eq!(report.code, Some(1));
