@@ -56,6 +56,7 @@ pub async fn lay_out(
         );
     }
     house.background(lead, supervisor);
+    house.keep_quarantine(&served, supervisor);
     let access = Access::new(config.http.admin_token.clone());
     let router = router(served, &house.pool, house.metrics.clone(), access)?;
     house.end_timer_in_time(supervisor);

@@ -10,6 +10,7 @@ pub mod diff;
 pub mod doctor;
 pub mod history;
 mod output;
+pub mod quarantine;
 mod reach;
 pub mod reconcile;
 mod reconciliation;
@@ -62,6 +63,9 @@ enum Command {
     Backfill(backfill::BackfillArgs),
     /// Show what happened to one row: each change, from → to.
     History(history::HistoryArgs),
+    /// Work the quarantine: what was refused, why, and what to do about it.
+    #[command(subcommand, after_help = quarantine::EXAMPLES)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Check everything that Accord stands on, and say how to mend what is wrong.
     Doctor,
     /// The secret at the end of a webhook's URL.
@@ -110,6 +114,7 @@ impl Cli {
             Command::Reconcile(args) => reconcile::run(args, config, json).await,
             Command::Backfill(args) => backfill::run(&args, &config()?, json).await,
             Command::History(args) => history::run(&args, &config()?, json).await,
+            Command::Quarantine(command) => quarantine::run(command, &config()?, json).await,
             Command::Doctor => doctor::run(file.as_deref(), json).await,
             Command::Token(command) => token::run(command, &config()?, json).await,
             Command::Contract(command) => contract::run(command, json).await,

@@ -77,7 +77,8 @@ pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sql
         "delete from accord.body where hash = any(array(
              select hash from accord.body b
              where received_at < now() - make_interval(secs => $1)
-               and not exists (select from accord.quarantine q where q.body = b.hash) limit $2))",
+               and not exists (select from accord.quarantine q where q.body = b.hash)
+               and not exists (select from accord.quarantine q where q.edit = b.hash) limit $2))",
         Duration::from_hours(1),
     )
     .await?;

@@ -7,9 +7,10 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 use super::House;
-use crate::http::PipelineStatus;
+use crate::http::{HttpPipeline, PipelineStatus};
 use crate::leader;
 use crate::library::retention;
+use crate::quarantine::sweep;
 use crate::reconcile::record::Run;
 use crate::reconcile::standing::{self, Standing};
 use crate::source::sender::Sender;
@@ -89,6 +90,17 @@ impl House<'_> {
         let (pool, leading, stop) = (self.pool.clone(), self.leading.clone(), supervisor.soft(Phase::Work));
         supervisor.spawn(Phase::Work, "retention", async move {
             stop.run_until_cancelled(leader::while_leading(leading, || keep_swept(&pool, policy))).await;
+            Ok(())
+        });
+    }
+
+    /// Has the leader try again what may heal, and close what newer data settled.
+    pub(super) fn keep_quarantine(&self, served: &[HttpPipeline], supervisor: &mut Supervisor) {
+        let replayers: Vec<_> = served.iter().map(|pipeline| pipeline.replayer(&self.pool)).collect();
+        let (pool, leading, stop) = (self.pool.clone(), self.leading.clone(), supervisor.soft(Phase::Work));
+        supervisor.spawn(Phase::Work, "quarantine", async move {
+            let keep = leader::while_leading(leading, || sweep::keep_swept(&pool, &replayers));
+            stop.run_until_cancelled(keep).await;
             Ok(())
         });
     }
