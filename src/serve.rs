@@ -21,6 +21,7 @@ use crate::leader;
 use crate::library::pipeline::{self, Ids};
 use crate::library::statement::TableSql;
 use crate::library::{self, facts, retention, session};
+use crate::quality::{Checker, Checks};
 use crate::source::registration::{Listener, Observer, Registrar};
 use crate::source::sender::Sender;
 use crate::source::token::Tokens;
@@ -68,7 +69,9 @@ pub async fn lay_out(
     house.background(lead, supervisor);
 
     let access = Access::new(config.http.admin_token.clone());
-    let router = router(served, &house.pool, house.metrics.clone(), access)?;
+    let checks = house.checker(&served, supervisor);
+    let router = router(served, &house.pool, house.metrics.clone(), access.clone())?
+        .merge(crate::http::checks::routes(checks, access));
     let limits =
         Limits { connections: config.http.max_connections, header_timeout: config.http.header_timeout };
     let stop = supervisor.soft(Phase::Intake);
@@ -310,6 +313,18 @@ impl House<'_> {
         status
     }
 
+    /// Checks tables when asked to.
+    fn checker(&self, served: &[HttpPipeline], supervisor: &mut Supervisor) -> Checks {
+        let contracts = served.iter().map(|p| (Arc::clone(&p.name), Arc::clone(&p.contract)));
+        let (checker, checks) = Checker::new(contracts, self.connect.clone(), self.pool.clone());
+        let stop = supervisor.soft(Phase::Work);
+        supervisor.spawn(Phase::Work, "checks", async move {
+            checker.run(stop).await;
+            Ok(())
+        });
+        checks
+    }
+
     /// What a process does apart from its pipelines.
     fn background(&self, lead: watch::Sender<bool>, supervisor: &mut Supervisor) {
         let (connect, stop) = (self.connect.clone(), supervisor.soft(Phase::Foundation));
@@ -337,6 +352,7 @@ impl House<'_> {
             ledger: self.config.retention.ledger,
             quarantine: self.config.retention.quarantine,
             event_id: self.config.retention.event_id,
+            check: self.config.retention.check,
         };
         let (pool, leading, stop) = (self.pool.clone(), self.leading.clone(), supervisor.soft(Phase::Work));
         supervisor.spawn(Phase::Work, "retention", async move {

@@ -3,6 +3,7 @@
 //! Promises: results go to stdout, log and progress to stderr; exit codes: 0 clean or done, 1 error, 2 usage, 3 drift
 //! or failed check, 4 held or inconclusive. Must not know: how any command does its work.
 
+pub mod check;
 pub mod contract;
 pub mod demo;
 pub mod doctor;
@@ -49,6 +50,9 @@ enum Command {
     Status(status::StatusArgs),
     /// Show what happened to one row: each change, from → to.
     History(history::HistoryArgs),
+    /// Check that a table is what its contract promises.
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::CheckArgs),
     /// Check everything that Accord stands on, and say how to mend what is wrong.
     Doctor,
     /// The secret at the end of a webhook's URL.
@@ -92,6 +96,7 @@ impl Cli {
             Command::Serve => serve(&config()?).await,
             Command::Status(args) => status::run(&args, &config()?, json).await,
             Command::History(args) => history::run(&args, &config()?, json).await,
+            Command::Check(args) => check::run(&args, config, json).await,
             Command::Doctor => doctor::run(file.as_deref(), json).await,
             Command::Token(command) => token::run(command, &config()?, json).await,
             Command::Contract(command) => contract::run(command, json).await,
@@ -155,6 +160,7 @@ mod tests {
           serve     Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
           status    Show how each pipeline is doing, whether a server runs or not
           history   Show what happened to one row: each change, from → to
+          check     Check that a table is what its contract promises
           doctor    Check everything that Accord stands on, and say how to mend what is wrong
           token     The secret at the end of a webhook's URL
           contract  Look at a data contract, or write the first one of a table

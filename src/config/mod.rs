@@ -149,12 +149,16 @@ pub struct Retention {
     #[serde(with = "duration")]
     #[validate(custom(function = positive))]
     pub event_id: Duration,
+    /// Results of dataset checks: the history that can be plotted.
+    #[serde(with = "duration")]
+    #[validate(custom(function = positive))]
+    pub check: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         let days = |days: u64| Duration::from_hours(days * 24);
-        Self { ledger: days(90), quarantine: days(90), event_id: days(7) }
+        Self { ledger: days(90), quarantine: days(90), event_id: days(7), check: days(90) }
     }
 }
 

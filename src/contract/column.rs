@@ -92,6 +92,16 @@ pub enum ColumnType {
     Jsonb,
 }
 
+impl ColumnType {
+    /// Whether its values are numbers.
+    pub fn is_number(self) -> bool {
+        matches!(
+            self,
+            Self::SmallInt | Self::Integer | Self::BigInt | Self::Numeric(_) | Self::Real | Self::Double
+        )
+    }
+}
+
 impl fmt::Display for ColumnType {
     /// The spelling of Postgres' own `format_type`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,6 +16,8 @@ pub struct Policy {
     pub quarantine: Duration,
     /// Event ids: the window within which a repeat is recognised.
     pub event_id: Duration,
+    /// Results of dataset checks.
+    pub check: Duration,
 }
 
 /// Rows removed by one sweep.
@@ -29,6 +31,8 @@ pub struct Swept {
     pub bodies: u64,
     /// Event ids.
     pub event_ids: u64,
+    /// Runs of dataset checks, with their results.
+    pub checks: u64,
 }
 
 /// Rows a statement: short enough that nobody waits for it.
@@ -77,7 +81,15 @@ pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sql
         Duration::from_hours(1),
     )
     .await?;
-    Ok(Swept { ledger, quarantine, bodies, event_ids })
+    let checks = pieces(
+        conn,
+        "delete from accord.check_run where id = any(array(
+             select id from accord.check_run where started_at < now() - make_interval(secs => $1)
+             order by id limit $2))",
+        policy.check,
+    )
+    .await?;
+    Ok(Swept { ledger, quarantine, bodies, event_ids, checks })
 }
 
 async fn pieces(conn: &mut PgConnection, sql: &'static str, age: Duration) -> Result<u64, sqlx::Error> {

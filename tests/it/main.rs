@@ -11,6 +11,7 @@ mod embedded_postgres;
 mod harness;
 mod harness_itself;
 mod leader;
+mod quality;
 mod readme;
 mod registration;
 mod sender;
