@@ -1,5 +1,6 @@
 //! Dataset checks on real tables.
 
+mod agreement;
 mod metrics;
 mod own_sql;
 mod promises;
