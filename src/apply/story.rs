@@ -78,8 +78,14 @@ mod tests {
     /// What is told of a change that was applied in this way.
     fn told(intent: Intent, op: &'static str) -> String {
         let body = Body::new("null", Vec::new());
-        let change =
-            Change { intent, origin: Origin::Reconcile, event_id: None, body, pointer: String::new() };
+        let change = Change {
+            intent,
+            origin: Origin::Reconcile,
+            event_id: None,
+            body,
+            pointer: String::new(),
+            replays: None,
+        };
         let outcome = Outcome::Applied { position: 1, changed: Vec::new() };
         let settled = Settled { answer: Answer { outcome, duplicate: false }, op: Some(op) };
         let log = Log::default();

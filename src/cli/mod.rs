@@ -4,6 +4,7 @@
 //! or failed check, 4 held or inconclusive. Must not know: how any command does its work.
 
 pub mod backfill;
+pub mod check;
 pub mod contract;
 pub mod demo;
 pub mod diff;
@@ -66,6 +67,9 @@ enum Command {
     /// Work the quarantine: what was refused, why, and what to do about it.
     #[command(subcommand, after_help = quarantine::EXAMPLES)]
     Quarantine(quarantine::QuarantineCommand),
+    /// Check that a table is what its contract promises.
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::CheckArgs),
     /// Check everything that Accord stands on, and say how to mend what is wrong.
     Doctor,
     /// The secret at the end of a webhook's URL.
@@ -115,6 +119,7 @@ impl Cli {
             Command::Backfill(args) => backfill::run(&args, &config()?, json).await,
             Command::History(args) => history::run(&args, &config()?, json).await,
             Command::Quarantine(command) => quarantine::run(command, &config()?, json).await,
+            Command::Check(args) => check::run(&args, config, json).await,
             Command::Doctor => doctor::run(file.as_deref(), json).await,
             Command::Token(command) => token::run(command, &config()?, json).await,
             Command::Contract(command) => contract::run(command, json).await,

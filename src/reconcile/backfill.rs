@@ -181,6 +181,7 @@ impl Backfill<'_> {
                 event_id: None,
                 body: Body::new(record(contract, &row), Vec::new()),
                 pointer: String::new(),
+                replays: None,
             });
         }
         Ok((!page.changes.is_empty()).then_some(page))
