@@ -14,10 +14,10 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 use super::lock::Lock;
 use super::repair::{hand_in, record};
 use super::{Plan, Progress, Stage};
-use crate::apply::{Applier, Refused};
+use crate::apply::{Applier, Gap, Refused};
 use crate::change::{Answer, Body, Change, Intent, Key, Origin, Outcome};
-use crate::library::session;
 use crate::library::statement::TableSql;
+use crate::library::{pipeline, session};
 
 /// Rows a transaction. More gain little, and webhooks wait for each.
 const PAGE: i64 = 2000;
@@ -134,6 +134,10 @@ impl Backfill<'_> {
                 .await
                 .map_err(BackfillError::Library)?;
         }
+        // Rows that were inserted behind the last key are for a reconciliation, which proves the rest too.
+        pipeline::mark_gap(&mut *library, self.pipeline, &[Gap::Backfill.as_str()])
+            .await
+            .map_err(BackfillError::Library)?;
         finish(library, self.pipeline).await.map_err(BackfillError::Library)?;
         Ok(filled)
     }

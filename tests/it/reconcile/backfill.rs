@@ -85,7 +85,6 @@ async fn content(pool: &PgPool) -> String {
 async fn an_empty_library_is_filled_and_every_row_stands_in_the_ledger() {
     let case = Case::of_items(5000).await;
     let told = case.backfill(&[]).await;
-    println!("{told:?}");
     assert_eq!(told.code, Some(0), "{told:?}");
     assert_eq!((&told.json()["applied"], &told.json()["rows"]), (&5000.into(), &5000.into()));
     case.is_filled().await;
@@ -100,6 +99,9 @@ async fn an_empty_library_is_filled_and_every_row_stands_in_the_ledger() {
         5000,
         "defaults are the table's"
     );
+
+    let gap: String = case.read("select gap_reasons::text from accord.pipeline").await;
+    assert_eq!(gap, "{backfill}", "a reconciliation is due, to see what came in behind");
 
     // It is filled now: to bring it in accord is another's work.
     let again = case.backfill(&[]).await;
