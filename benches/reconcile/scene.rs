@@ -88,12 +88,8 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) async fn set(rows: u32) -> anyhow::Result<Self> {
         let disk = tempfile::Builder::new().prefix("accord-bench-").tempdir_in("/var/tmp")?;
-        let settings = [
-            ("shared_buffers", "512MB"),
-            ("max_wal_size", "4GB"),
-            ("autovacuum", "off"),
-            ("max_parallel_workers_per_gather", "0"),
-        ];
+        let settings =
+            [("max_wal_size", "4GB"), ("autovacuum", "off"), ("max_parallel_workers_per_gather", "0")];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let durability = Durability::ProcessOnly;
         let data_dir = Some(disk.path().to_owned());
