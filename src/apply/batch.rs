@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::apply::fold::{Line, Verdict};
+use crate::apply::guard::Guards;
 use crate::apply::reference::{Fresh, Reference};
 use crate::apply::slice::{self, Care, Table, Trouble};
 use crate::apply::{Gap, Mode};
@@ -56,7 +57,8 @@ pub(super) async fn write(
     let repeats = Repeats::find(conn, setting.ids.pipeline, batch).await?;
     let new: Vec<&Change> = repeats.first_seen.iter().map(|&i| batch[i]).collect();
     let (fresh, unverified) = consult(conn, setting, reference, &new).await?;
-    let lines = slice::settle(conn, setting.table, &fresh, &new, setting.care).await?;
+    let mut guards = Guards::read(conn, setting.ids.pipeline, &new).await?;
+    let lines = slice::settle(conn, setting.table, &fresh, &mut guards, &new, setting.care).await?;
     let ops: Vec<_> = lines.iter().map(|line| line.op).collect();
     let outcomes = record(conn, setting, fence, &new, lines).await?;
 
@@ -214,15 +216,22 @@ async fn record(
     let mut entries = Vec::with_capacity(lines.len());
     let mut outcomes = Vec::with_capacity(lines.len());
     let mut ids = ids.into_iter();
+    let mut tries = Vec::new();
     for ((change, line), position) in changes.iter().zip(lines).zip(first..) {
+        let entry = change.replays.map(|replay| replay.entry);
         let outcome = match line.verdict {
             Verdict::Applied { changed } => Outcome::Applied { position, changed },
             Verdict::Unchanged => Outcome::Unchanged { position },
             Verdict::Stale => Outcome::Stale { position },
             Verdict::Quarantined { violations, .. } => {
-                Outcome::Quarantined { position, id: ids.next().unwrap_or_default(), violations }
+                let id = entry.or_else(|| ids.next()).unwrap_or_default();
+                Outcome::Quarantined { position, id, violations }
             }
         };
+        if let (Some(replay), Some(left_over)) = (change.replays, line.left_over) {
+            let edit = replay.edited.then_some(&*change.body);
+            tries.push(quarantine::Try { entry: replay.entry, outcome: outcome.clone(), left_over, edit });
+        }
         entries.push(ledger::Entry {
             key: change.intent.key().map(|key| &**key.text()),
             op: line.op,
@@ -230,11 +239,12 @@ async fn record(
             origin: change.origin.as_str(),
             changes: line.changes,
             event_id: change.event_id.as_deref(),
-            quarantine: if let Outcome::Quarantined { id, .. } = outcome { Some(id) } else { None },
+            quarantine: if let Outcome::Quarantined { id, .. } = outcome { Some(id) } else { entry },
         });
         outcomes.push(outcome);
     }
     ledger::append(&mut *conn, setting.ids, first, fence.at, &entries).await?;
+    quarantine::tried(conn, fence.at, &tries).await?;
     let events: Vec<(&str, &Outcome)> =
         changes.iter().zip(&outcomes).filter_map(|(c, o)| c.event_id.as_deref().map(|id| (id, o))).collect();
     if !events.is_empty() {
@@ -252,7 +262,8 @@ async fn quarantine_lines(
 ) -> Result<Vec<i64>, sqlx::Error> {
     let mut entries = Vec::new();
     for ((change, line), position) in changes.iter().zip(lines).zip(fence.position + 1..) {
-        if let Verdict::Quarantined { violations, row } = &line.verdict {
+        // What is refused once more is in quarantine already.
+        if let (Verdict::Quarantined { violations, row }, None) = (&line.verdict, change.replays) {
             entries.push(quarantine::Entry {
                 position,
                 key: change.intent.key().map(|key| &**key.text()),

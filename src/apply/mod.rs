@@ -7,6 +7,7 @@ mod batch;
 mod disposition;
 mod flush;
 mod fold;
+mod guard;
 mod reference;
 mod slice;
 mod state;
@@ -139,8 +140,10 @@ impl Applier {
             return Ok(Vec::new());
         }
         let _held = self.shared.hold(changes.len());
+        // A replay that is refused misses nothing: its entry stays open.
+        let can_be_missed = changes.iter().any(|change| change.replays.is_none());
         let answer = self.hand_in(changes).await;
-        if answer.is_err() {
+        if answer.is_err() && can_be_missed {
             self.shared.mark_gap(Gap::Refused);
         }
         answer

@@ -3,21 +3,18 @@
 //! Promises: needs no server, and gets along with one; Ctrl-C stops it, what is filled until then stays, and the
 //! next one goes on after it. Must not know: how rows are written.
 
-use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{pretty, print};
+use super::reconciliation::watched;
 use crate::apply::{Applier, Stop};
 use crate::config::Config;
 use crate::contract::Contract;
@@ -46,9 +43,6 @@ pub struct BackfillArgs {
     #[arg(long)]
     resume: bool,
 }
-
-/// How often the progress bar moves.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Fills the library. Exit codes: 0 filled, 3 filled but for rows in quarantine.
 pub async fn run(args: &BackfillArgs, config: &Config, json: bool) -> anyhow::Result<ExitCode> {
@@ -79,8 +73,7 @@ pub async fn run(args: &BackfillArgs, config: &Config, json: bool) -> anyhow::Re
     let backfill = Backfill { plan: &plan, applier: &applier, pipeline, resume: args.resume };
     let progress = Progress::default();
     let filled = tokio::select! {
-        filled = backfill.run(&progress) => filled.map_err(anyhow::Error::from),
-        never = show(&progress, !json) => match never {},
+        filled = watched(&progress, backfill.run(&progress)) => filled.map_err(anyhow::Error::from),
         pressed = tokio::signal::ctrl_c() => Err(pressed.map_or_else(anyhow::Error::from, |()| {
             anyhow::anyhow!("stopped: what is filled stays, and the same command goes on after it")
         })),
@@ -104,25 +97,6 @@ async fn prepare(connect: &PgConnectOptions, config: &Config) -> anyhow::Result<
         .context("cannot bring schema `accord` up to date; see `accord doctor`")?;
     conn.close().await?;
     Ok(())
-}
-
-/// Shows how far it is, where somebody looks at a terminal; for as long as it is polled.
-async fn show(progress: &Progress, wanted: bool) -> Infallible {
-    if !wanted || !std::io::stderr().is_terminal() {
-        return std::future::pending().await;
-    }
-    let bar = ProgressBar::new(0);
-    let style =
-        ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} rows, {per_sec}, {eta} to go");
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
-    loop {
-        let snapshot = progress.snapshot();
-        bar.set_length(snapshot.rows_expected.max(snapshot.rows));
-        bar.set_position(snapshot.rows);
-        tokio::time::sleep(TICK).await;
-    }
 }
 
 fn sentence(name: &str, filled: &Filled) -> String {

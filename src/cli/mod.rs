@@ -4,12 +4,14 @@
 //! or failed check, 4 held or inconclusive. Must not know: how any command does its work.
 
 pub mod backfill;
+pub mod check;
 pub mod contract;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
 pub mod history;
 mod output;
+pub mod quarantine;
 mod reach;
 pub mod reconcile;
 mod reconciliation;
@@ -62,6 +64,12 @@ enum Command {
     Backfill(backfill::BackfillArgs),
     /// Show what happened to one row: each change, from → to.
     History(history::HistoryArgs),
+    /// Work the quarantine: what was refused, why, and what to do about it.
+    #[command(subcommand, after_help = quarantine::EXAMPLES)]
+    Quarantine(quarantine::QuarantineCommand),
+    /// Check that a table is what its contract promises.
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::CheckArgs),
     /// Check everything that Accord stands on, and say how to mend what is wrong.
     Doctor,
     /// The secret at the end of a webhook's URL.
@@ -110,6 +118,8 @@ impl Cli {
             Command::Reconcile(args) => reconcile::run(args, config, json).await,
             Command::Backfill(args) => backfill::run(&args, &config()?, json).await,
             Command::History(args) => history::run(&args, &config()?, json).await,
+            Command::Quarantine(command) => quarantine::run(command, &config()?, json).await,
+            Command::Check(args) => check::run(&args, config, json).await,
             Command::Doctor => doctor::run(file.as_deref(), json).await,
             Command::Token(command) => token::run(command, &config()?, json).await,
             Command::Contract(command) => contract::run(command, json).await,
@@ -174,6 +184,7 @@ mod tests {
           status     Show how each pipeline is doing, whether a server runs or not
           diff       Say in which rows a library and its reference differ. Only reads; no server is needed
           reconcile  Compare a library with its reference, and repair what differs. No server is needed
+          backfill   Fill an empty table from the pipeline's reference. Interrupted, it goes on where it was
           history    Show what happened to one row: each change, from → to
           doctor     Check everything that Accord stands on, and say how to mend what is wrong
           token      The secret at the end of a webhook's URL

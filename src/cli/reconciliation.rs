@@ -44,6 +44,7 @@ fn draw(bar: &ProgressBar, now: &Snapshot) {
             now.candidates,
         ),
         Stage::Repair => (format!("repairing {}", count(now.confirmed, "row")), now.repaired, now.confirmed),
+        Stage::Fill => (format!("filling {}", count(now.rows_expected, "row")), now.rows, now.rows_expected),
     };
     let template = if done > 0 {
         "{spinner} {bar:30} {percent:>3} %  {msg}  {elapsed}"

@@ -4,10 +4,12 @@
 //! is for operators is guarded by [`Access`]. Must not know: how changes are applied.
 
 pub mod access;
+pub mod checks;
 pub mod error;
 pub mod health;
 pub mod library;
 pub mod path;
+pub mod quarantine;
 pub mod reconciliations;
 pub mod server;
 pub mod status;
@@ -85,6 +87,7 @@ pub fn router(
     let guarded = Router::new()
         .merge(status::routes(Arc::clone(&pipelines)))
         .merge(reconciliations::routes(Arc::clone(&pipelines), pool.clone()))
+        .merge(quarantine::routes(Arc::clone(&pipelines), pool.clone()))
         .route("/metrics", get(numbers).with_state(metrics))
         .route_layer(middleware::from_fn_with_state(access.clone(), access::guard));
     Ok(router

@@ -245,7 +245,7 @@ impl Service {
     }
 }
 
-fn not_taken(rejection: &JsonRejection, form: &str) -> Problem {
+pub(super) fn not_taken(rejection: &JsonRejection, form: &str) -> Problem {
     let (kind, what) = match rejection {
         JsonRejection::MissingJsonContentType(_) => {
             (Kind::MediaType, "Send the header `Content-Type: application/json`".to_owned())

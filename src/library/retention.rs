@@ -18,6 +18,8 @@ pub struct Policy {
     pub event_id: Duration,
     /// Reconciliations that ended.
     pub reconciliation: Duration,
+    /// Results of dataset checks.
+    pub check: Duration,
 }
 
 /// Rows removed by one sweep.
@@ -33,6 +35,8 @@ pub struct Swept {
     pub event_ids: u64,
     /// Reconciliations.
     pub reconciliations: u64,
+    /// Runs of dataset checks, with their results.
+    pub checks: u64,
 }
 
 /// Rows a statement: short enough that nobody waits for it.
@@ -77,7 +81,8 @@ pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sql
         "delete from accord.body where hash = any(array(
              select hash from accord.body b
              where received_at < now() - make_interval(secs => $1)
-               and not exists (select from accord.quarantine q where q.body = b.hash) limit $2))",
+               and not exists (select from accord.quarantine q where q.body = b.hash)
+               and not exists (select from accord.quarantine q where q.edit = b.hash) limit $2))",
         Duration::from_hours(1),
     )
     .await?;
@@ -93,7 +98,15 @@ pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sql
         policy.reconciliation,
     )
     .await?;
-    Ok(Swept { ledger, quarantine, bodies, event_ids, reconciliations })
+    let checks = pieces(
+        conn,
+        "delete from accord.check_run where id = any(array(
+             select id from accord.check_run where started_at < now() - make_interval(secs => $1)
+             order by id limit $2))",
+        policy.check,
+    )
+    .await?;
+    Ok(Swept { ledger, quarantine, bodies, event_ids, reconciliations, checks })
 }
 
 async fn pieces(conn: &mut PgConnection, sql: &'static str, age: Duration) -> Result<u64, sqlx::Error> {

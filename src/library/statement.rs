@@ -5,6 +5,7 @@
 //! through `unnest`; columns that the contract does not name are never read or written. Must not know:
 //! what a change means.
 
+pub mod check;
 pub mod compare;
 mod reads;
 mod text;

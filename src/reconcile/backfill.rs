@@ -109,7 +109,7 @@ impl Backfill<'_> {
         let source = self.open_source(progress, before).await.map_err(BackfillError::Source)?;
         let silences = self.applier.reference_silences();
 
-        progress.enter(Stage::Repair);
+        progress.enter(Stage::Fill);
         let pages = stream::try_unfold((source, after), |(mut source, after)| async move {
             let page = self.read(&mut source, after.as_deref()).await.map_err(BackfillError::Source)?;
             let Some(page) = page else {
@@ -181,6 +181,7 @@ impl Backfill<'_> {
                 event_id: None,
                 body: Body::new(record(contract, &row), Vec::new()),
                 pointer: String::new(),
+                replays: None,
             });
         }
         Ok((!page.changes.is_empty()).then_some(page))

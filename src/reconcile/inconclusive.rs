@@ -69,6 +69,14 @@ pub enum Inconclusive {
         /// What it was allowed.
         after: Duration,
     },
+    /// Neither an answer nor an error came.
+    #[error(
+        "the {side} stopped answering: see that its server and the network between are well, and compare again"
+    )]
+    Silent {
+        /// Which one.
+        side: Side,
+    },
     /// The role may not read the table.
     #[error("the {side} may not be read: grant select on its table to the role of its URL")]
     Denied {
@@ -113,7 +121,7 @@ impl Inconclusive {
         match code.as_deref() {
             Some("57014") => Self::Timeout { side, after: allowed },
             Some("42501") => Self::Denied { side, source },
-            _ if is_timeout(&source) => Self::Timeout { side, after: allowed },
+            _ if is_timeout(&source) => Self::Silent { side },
             _ => Self::Broken { side, source },
         }
     }

@@ -89,6 +89,7 @@ impl Repair<'_> {
             event_id: None,
             body: Body::new(body, Vec::new()),
             pointer: String::new(),
+            replays: None,
         }
     }
 

@@ -7,9 +7,11 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 use super::House;
-use crate::http::PipelineStatus;
+use crate::http::{HttpPipeline, PipelineStatus};
 use crate::leader;
 use crate::library::retention;
+use crate::quality::{Checker, Checks};
+use crate::quarantine::sweep;
 use crate::reconcile::record::Run;
 use crate::reconcile::standing::{self, Standing};
 use crate::source::sender::Sender;
@@ -23,6 +25,18 @@ const POLL: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_mins(10);
 
 impl House<'_> {
+    /// Checks tables when asked to.
+    pub(super) fn checker(&self, served: &[HttpPipeline], supervisor: &mut Supervisor) -> Checks {
+        let contracts = served.iter().map(|p| (Arc::clone(&p.name), Arc::clone(&p.contract)));
+        let (checker, checks) = Checker::new(contracts, self.connect.clone(), self.pool.clone());
+        let stop = supervisor.soft(Phase::Work);
+        supervisor.spawn(Phase::Work, "checks", async move {
+            checker.run(stop).await;
+            Ok(())
+        });
+        checks
+    }
+
     /// Keeps what is shown of gap, registration and reconciliations fresh.
     pub(super) fn status(
         &self,
@@ -85,10 +99,22 @@ impl House<'_> {
             quarantine: self.config.retention.quarantine,
             event_id: self.config.retention.event_id,
             reconciliation: self.config.retention.reconciliation,
+            check: self.config.retention.check,
         };
         let (pool, leading, stop) = (self.pool.clone(), self.leading.clone(), supervisor.soft(Phase::Work));
         supervisor.spawn(Phase::Work, "retention", async move {
             stop.run_until_cancelled(leader::while_leading(leading, || keep_swept(&pool, policy))).await;
+            Ok(())
+        });
+    }
+
+    /// Has the leader try again what may heal, and close what newer data settled.
+    pub(super) fn keep_quarantine(&self, served: &[HttpPipeline], supervisor: &mut Supervisor) {
+        let replayers: Vec<_> = served.iter().map(|pipeline| pipeline.replayer(&self.pool)).collect();
+        let (pool, leading, stop) = (self.pool.clone(), self.leading.clone(), supervisor.soft(Phase::Work));
+        supervisor.spawn(Phase::Work, "quarantine", async move {
+            let keep = leader::while_leading(leading, || sweep::keep_swept(&pool, &replayers));
+            stop.run_until_cancelled(keep).await;
             Ok(())
         });
     }

@@ -12,6 +12,8 @@ mod embedded_postgres;
 mod harness;
 mod harness_itself;
 mod leader;
+mod quality;
+mod quarantine;
 mod readme;
 mod reconcile;
 mod registration;

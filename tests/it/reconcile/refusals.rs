@@ -127,3 +127,16 @@ async fn a_source_that_dies_mid_scan_is_inconclusive() {
     }
     assert!(ended_early > 0, "the cut came too late to prove anything");
 }
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_not_waited_for() {
+    let mut pair = Pair::with(ITEM, TABLE, TABLE).await;
+    pair.timeout = Duration::from_millis(500);
+    let port = pair.plan(None).source.connect.get_port();
+    let proxy = TcpProxy::in_front_of(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await;
+    let mut plan = pair.plan(None);
+    plan.source.connect = plan.source.connect.port(proxy.address().port());
+    proxy.set(Fault::HoldReplies).await;
+    let silent = diff(&plan, &Progress::default()).await.unwrap_err();
+    assert!(matches!(silent, Inconclusive::Connect { side: Side::Source, .. }), "{silent:?}");
+}

@@ -36,6 +36,7 @@ pub(super) fn follow(id: i64, may_delete: bool) -> Change {
         event_id: None,
         body: Body::new(format!("follow {id}"), Vec::new()),
         pointer: String::new(),
+        replays: None,
     }
 }
 

@@ -7,7 +7,8 @@ use accord::library::retention::{Policy, Swept, sweep};
 use crate::harness::{Waist, Wish};
 
 const DAY: Duration = Duration::from_hours(24);
-const POLICY: Policy = Policy { ledger: DAY, quarantine: DAY, event_id: DAY, reconciliation: DAY };
+const POLICY: Policy =
+    Policy { ledger: DAY, quarantine: DAY, event_id: DAY, reconciliation: DAY, check: DAY };
 
 #[tokio::test]
 async fn the_ledger_is_never_cut_past_the_oldest_open_quarantine_entry() {
