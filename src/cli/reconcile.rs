@@ -14,7 +14,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::output::{pretty, print};
@@ -247,21 +249,8 @@ async fn reconcile_once(subject: &Subject, args: &ReconcileArgs) -> anyhow::Resu
         _ => Request::new(if args.dry_run { Mode::Diff } else { Mode::Repair }, Trigger::Manual),
     };
     let (progress, stop) = (Progress::default(), CancellationToken::new());
-    let taking = async {
-        let stopping = async {
-            // Without the signal, the shell's own way to end a process is left.
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            stop.cancel();
-            std::future::pending().await
-        };
-        tokio::select! {
-            taken = subject.take(&request, &progress, &stop) => taken,
-            never = stopping => never,
-        }
-    };
-    let taken = watched(&progress, Box::pin(taking)).await?;
+    let _stopping = stop_when_asked(&stop)?;
+    let taken = watched(&progress, Box::pin(subject.take(&request, &progress, &stop))).await?;
     let Taken::Ended(ended) = taken else {
         let mut conn = subject.pool.acquire().await?;
         let current = store::current(&mut conn, subject.pipeline).await?;
@@ -273,6 +262,20 @@ async fn reconcile_once(subject: &Subject, args: &ReconcileArgs) -> anyhow::Resu
         format!("stopped: reconciliation {} is aborted; what it repaired until then stays", ended.id)
     })?;
     Ok(Told { id: ended.id, report })
+}
+
+/// Cancels `stop` at Ctrl-C or SIGTERM, for as long as the handle lives.
+fn stop_when_asked(stop: &CancellationToken) -> std::io::Result<AbortOnDropHandle<()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = stop.clone();
+    Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.cancel();
+    })))
 }
 
 async fn may_release(pool: &PgPool, subject: &Subject, held: i64, reason: &str) -> anyhow::Result<()> {

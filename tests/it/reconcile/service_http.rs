@@ -109,6 +109,16 @@ async fn one_runs_at_a_time_and_a_stopped_or_killed_one_is_aborted() {
     let (reply, location) = service.server.post(ROOT, "application/json", wanted).await;
     assert_eq!((reply.status, location.as_deref()), (409, Some(first.as_str())));
 
+    eventually(SOON, "it tells how far it is", async || {
+        let run = service.server.get(&first).await.json();
+        if run["progress"]["stage"] == "confirm" && run["progress"]["rows"] == 100 {
+            Ok(())
+        } else {
+            Err(run)
+        }
+    })
+    .await;
+
     // Nothing is cleaned up by a process that is killed.
     service.server.accord.process.kill9();
     assert_eq!(service.ask("select to_jsonb(state) from accord.reconciliation").await, "running");
