@@ -18,18 +18,21 @@ alter table accord.quarantine
     -- The place in the ledger of what closed it.
     add column closed_position bigint;
 
--- The rules that an entry breaks, where the planner keeps statistics of them.
-create function accord.rules(violations jsonb) returns text[] language sql immutable
-    as $$ select coalesce(array_agg(v ->> 'rule'), '{}') from jsonb_array_elements(violations) v $$;
+-- The rules that an entry breaks beside the first one, which is its reason.
+create function accord.rules_beside(violations jsonb, reason text) returns text[] language sql immutable
+    as $$ select coalesce(array_agg(distinct v ->> 'rule'), '{}') from jsonb_array_elements(violations) v
+          where v ->> 'rule' <> reason $$;
 alter table accord.quarantine
-    add column rules text[] not null generated always as (accord.rules(violations)) stored;
+    add column other_rules text[] not null
+        generated always as (accord.rules_beside(violations, reason)) stored;
 
 -- A page is read in order of ids, for each pipeline and state apart, whatever it is filtered by.
 create index quarantine_page on accord.quarantine (pipeline, state, id);
 create index quarantine_reason on accord.quarantine (pipeline, state, reason, id);
 create index quarantine_key on accord.quarantine (pipeline, key, id);
 create index quarantine_at on accord.quarantine (pipeline, at);
-create index quarantine_rules on accord.quarantine using gin (rules);
+create index quarantine_rules on accord.quarantine using gin (other_rules) with (fastupdate = off)
+    where other_rules <> '{}';
 drop index accord.quarantine_open;
 create index quarantine_open on accord.quarantine (pipeline, position) where state = 'open';
 create index quarantine_edit on accord.quarantine (edit) where edit is not null;

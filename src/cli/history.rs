@@ -15,8 +15,10 @@ use serde_json::Value;
 use super::output::{pretty, print};
 use super::reach;
 use crate::config::Config;
+use crate::contract::Contract;
 use crate::library::history::{self, Event};
 use crate::prose::{self, Paint};
+use crate::quarantine::Mask;
 
 /// The flags of `accord history`.
 #[derive(Debug, Args)]
@@ -28,6 +30,9 @@ pub struct HistoryArgs {
     /// Show this many of the latest events.
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = value_parser!(i64).range(1..=100_000))]
     limit: i64,
+    /// Show what the contract calls sensitive, too.
+    #[arg(long)]
+    raw: bool,
 }
 
 /// The answer as JSON.
@@ -40,7 +45,7 @@ struct History<'a> {
 
 /// Prints the row's latest events, oldest first.
 pub async fn run(args: &HistoryArgs, config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let HistoryArgs { pipeline, key, limit } = args;
+    let HistoryArgs { pipeline, key, limit, raw } = args;
     let mut conn = reach::prepared_library(config).await?;
     let names: Vec<String> =
         sqlx::query_scalar("select name from accord.pipeline order by name").fetch_all(&mut conn).await?;
@@ -50,6 +55,14 @@ pub async fn run(args: &HistoryArgs, config: &Config, json: bool) -> anyhow::Res
         if names.is_empty() { "none did".to_owned() } else { format!("there is: {}", names.join(", ")) }
     );
     let events = history::of_key(&mut conn, pipeline, key, *limit).await?;
+    let configured = config.pipeline.get(pipeline);
+    let contract = configured.map(|p| Contract::load(&p.contract, p.table.as_deref())).transpose()?;
+    let mask = match &contract {
+        _ if *raw => Mask::Raw,
+        Some(contract) => Mask::By(contract),
+        None => Mask::All,
+    };
+    let events = mask.events(events);
     let history = History { pipeline, key, events: &events };
     print(&if json { pretty(&history)? } else { history.readable(Paint::stdout()) })?;
     Ok(ExitCode::SUCCESS)

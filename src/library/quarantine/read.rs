@@ -178,7 +178,7 @@ fn state(word: &str) -> Result<State, sqlx::Error> {
     known.ok_or_else(|| sqlx::Error::Decode(format!("an entry is in state `{word}`").into()))
 }
 
-/// A page of entries. Each pipeline and state is read apart, in the order of its index, and the pages are merged.
+/// A page of entries.
 pub async fn list(
     executor: impl PgExecutor<'_>,
     filter: &Filter,
@@ -186,7 +186,8 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<Entry>, sqlx::Error> {
     let mut query = page(filter, from, limit, COLUMNS);
-    query.build().fetch_all(executor).await?.iter().map(entry).collect()
+    // Planned anew each time: the best plan depends on what is looked for.
+    query.build().persistent(false).fetch_all(executor).await?.iter().map(entry).collect()
 }
 
 /// The ids of a page, with their pipelines.
@@ -197,28 +198,47 @@ pub async fn ids(
     limit: i64,
 ) -> Result<Vec<(i64, String)>, sqlx::Error> {
     let mut query = page(filter, from, limit, "q.id, p.name");
-    let rows = query.build().fetch_all(executor).await?;
+    let rows = query.build().persistent(false).fetch_all(executor).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
+/// Reads each pipeline and state apart, and a rule once as the reason and once among the others: each of these
+/// parts is in order in an index, and however rare or common what it looks for is, it reads no more than a page.
 fn page(filter: &Filter, from: From, limit: i64, columns: &'static str) -> QueryBuilder<Postgres> {
     let (order, bound, cursor) = match from {
         From::Newest(before) => (" desc", " and q.id < ", before),
         From::Oldest(after) => ("", " and q.id > ", after),
     };
-    let states = filter.state.map_or(vec![], |state| vec![state.as_str()]);
-    let states = if states.is_empty() { State::ALL.map(State::as_str).to_vec() } else { states };
+    let states = match &filter.state {
+        Some(state) => std::slice::from_ref(state),
+        None => &State::ALL[..],
+    };
+    let rules: &[Option<Rule<'_>>] = match filter.rule.as_deref() {
+        None => &[None],
+        Some(rule) => &[Some(Rule::Reason(rule)), Some(Rule::Other(rule))],
+    };
     let mut query = QueryBuilder::new("select ");
-    query.push(columns).push(" from (select q.id from accord.pipeline p cross join unnest(");
-    query.push_bind(states).push(
-        "::text[]) s(state) cross join lateral (
-             select q.id from accord.quarantine q where q.pipeline = p.id and q.state = s.state",
-    );
-    if let Some(cursor) = cursor {
-        query.push(bound).push_bind(cursor);
+    query.push(columns).push(" from (select q.id from accord.pipeline p cross join lateral (");
+    let mut union = "";
+    for state in states {
+        for rule in rules {
+            // The state as a word of the statement: the planner knows how many are in it.
+            query
+                .push(union)
+                .push("(select q.id from accord.quarantine q where q.pipeline = p.id and q.state = '");
+            query.push(state.as_str()).push("'");
+            union = " union all ";
+            if let Some(cursor) = cursor {
+                query.push(bound).push_bind(cursor);
+            }
+            if let Some(rule) = rule {
+                rule.ask(&mut query);
+            }
+            conditions(&mut query, filter);
+            query.push(" order by q.id").push(order).push(" limit ").push_bind(limit).push(")");
+        }
     }
-    conditions(&mut query, filter);
-    query.push(" order by q.id").push(order).push(" limit ").push_bind(limit).push(") q where true");
+    query.push(") q where true");
     if let Some(pipeline) = &filter.pipeline {
         query.push(" and p.name = ").push_bind(pipeline.clone());
     }
@@ -232,6 +252,29 @@ fn page(filter: &Filter, from: From, limit: i64, columns: &'static str) -> Query
     query
 }
 
+/// Where a rule may stand in an entry.
+#[derive(Clone, Copy)]
+enum Rule<'a> {
+    Reason(&'a str),
+    Other(&'a str),
+}
+
+impl Rule<'_> {
+    fn ask(self, query: &mut QueryBuilder<Postgres>) {
+        match self {
+            Self::Reason(rule) => {
+                query.push(" and q.reason = ").push_bind(rule.to_owned());
+            }
+            Self::Other(rule) => {
+                query
+                    .push(" and q.other_rules <> '{}' and q.other_rules @> array[")
+                    .push_bind(rule.to_owned())
+                    .push("]::text[]");
+            }
+        }
+    }
+}
+
 /// How many entries there are; counts them.
 pub async fn count(executor: impl PgExecutor<'_>, filter: &Filter) -> Result<i64, sqlx::Error> {
     let mut query = QueryBuilder::<Postgres>::new(
@@ -243,11 +286,15 @@ pub async fn count(executor: impl PgExecutor<'_>, filter: &Filter) -> Result<i64
     if let Some(pipeline) = &filter.pipeline {
         query.push(" and p.name = ").push_bind(pipeline.clone());
     }
+    if let Some(rule) = &filter.rule {
+        query.push(" and (q.reason = ").push_bind(rule.clone());
+        query.push(" or q.other_rules @> array[").push_bind(rule.clone()).push("]::text[])");
+    }
     conditions(&mut query, filter);
     query.build_query_scalar().fetch_one(executor).await
 }
 
-/// What is asked of entries beside their pipeline and their state.
+/// What is asked of entries beside pipeline, state and rule.
 ///
 /// Ids and instants are handed out in one order, under the pipeline's lock: an age is a range of ids.
 fn conditions(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
@@ -256,9 +303,6 @@ fn conditions(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     }
     if let Some(key) = &filter.key {
         query.push(" and q.key = ").push_bind(key.clone());
-    }
-    if let Some(rule) = &filter.rule {
-        query.push(" and q.rules @> array[").push_bind(rule.clone()).push("]::text[]");
     }
     if let Some(age) = filter.older_than {
         query

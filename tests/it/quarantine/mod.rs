@@ -1,5 +1,6 @@
 //! The quarantine, worked.
 
+mod cli;
 mod http;
 mod masking;
 mod regress;
