@@ -4,10 +4,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 ARGS ?=
 
-.PHONY: help demo test test-agreement check check-docker bench-ingest bench-check bench-footprint
+.PHONY: help demo test test-agreement check check-docker bench-ingest bench-reconcile bench-check bench-footprint
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The dev profile: it builds in a fraction of a release's time, and its dependencies are optimized.
 demo: ## Watch a library follow its CMS: no server, no Docker, Ctrl-C to stop
@@ -33,6 +33,9 @@ check-docker: ## Check Dockerfile and compose file by running them, without a Do
 
 bench-ingest: ## Measure ingestion side by side with simpler servers
 	@flags=$$(scripts/setup.sh); exec cargo bench $$flags --bench ingest -- $(ARGS)
+
+bench-reconcile: ## Measure comparisons side by side with plain scans and reladiff
+	@flags=$$(scripts/setup.sh); exec cargo bench $$flags --bench reconcile -- $(ARGS)
 
 bench-check: ## Measure what the shipped checks cost on a million rows
 	@flags=$$(scripts/setup.sh); exec cargo bench $$flags --bench check -- $(ARGS)

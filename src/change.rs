@@ -173,6 +173,18 @@ pub struct Change {
     pub body: Arc<Body>,
     /// JSON pointer of the record within the body; empty for the whole.
     pub pointer: String,
+    /// The quarantine entry that this is another try of. Then it sets only what nothing newer has settled, and
+    /// what becomes of it becomes of the entry.
+    pub replays: Option<Replay>,
+}
+
+/// Another try of a quarantine entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The entry.
+    pub entry: i64,
+    /// The body is not the entry's own: it is kept beside it.
+    pub edited: bool,
 }
 
 /// One reason why a change was refused.

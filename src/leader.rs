@@ -93,6 +93,24 @@ pub async fn while_leading<W: Future<Output = ()>>(
     }
 }
 
+/// As [`while_leading`], until `stop`: a leader's work has to end by itself then, and nobody else is waited for.
+pub async fn while_leading_until<W: Future<Output = ()>>(
+    leading: watch::Receiver<bool>,
+    stop: &CancellationToken,
+    work: impl FnMut() -> W,
+) {
+    let mut leads = leading.clone();
+    let not_ours = async {
+        stop.cancelled().await;
+        // An error says that nobody contends any more.
+        let _ = leads.wait_for(|leads| !*leads).await;
+    };
+    tokio::select! {
+        () = while_leading(leading, work) => {}
+        () = not_ours => {}
+    }
+}
+
 /// Why a session can no longer hold the lock.
 #[derive(Debug, thiserror::Error)]
 enum End {
@@ -250,6 +268,26 @@ mod tests {
         drop(leading);
         task.await.unwrap();
         assert_eq!(seen().0, 0);
+    }
+
+    #[tokio::test]
+    async fn a_leader_ends_its_work_when_it_is_told_to_stop_and_others_do_not_wait() {
+        let (leading, receiver) = watch::channel(false);
+        let stop = CancellationToken::new();
+        let (stopped, mut ended) = (stop.clone(), 0);
+        stop.cancel();
+        while_leading_until(receiver.clone(), &stop, std::future::pending).await;
+        leading.send_replace(true);
+        while_leading_until(receiver.clone(), &stop, || {
+            let stopped = stopped.clone();
+            ended += 1;
+            async move { stopped.cancelled().await }
+        })
+        .await;
+        assert_eq!(ended, 1);
+        // Leadership that is lost while it stops leaves nothing to wait for.
+        let lost = async { leading.send_replace(false) };
+        tokio::join!(while_leading_until(receiver, &stop, std::future::pending), lost);
     }
 
     #[tokio::test]

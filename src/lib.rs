@@ -12,6 +12,7 @@ pub mod leader;
 pub mod library;
 pub mod prose;
 pub mod quality;
+pub mod quarantine;
 pub mod reconcile;
 pub mod serve;
 pub mod source;

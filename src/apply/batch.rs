@@ -3,12 +3,13 @@
 //! Promises: takes the pipeline's lock before anything is read; hands out positions without gaps. Must not
 //! know: connections' life, retries, who waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::apply::fold::{Line, Verdict};
+use crate::apply::guard::Guards;
 use crate::apply::reference::{Fresh, Reference};
 use crate::apply::slice::{self, Care, Table, Trouble};
 use crate::apply::{Gap, Mode};
@@ -28,9 +29,17 @@ pub(super) struct Setting<'a> {
 
 /// A batch that is written and waits for its commit.
 pub(super) struct Written {
-    pub(super) answers: Vec<Answer>,
+    pub(super) settled: Vec<Settled>,
     /// The first position it took, and the instant it bears: by these its commit can be looked up.
     pub(super) mark: Option<(i64, DateTime<Utc>)>,
+}
+
+/// What became of one change, and how.
+#[derive(Clone)]
+pub(super) struct Settled {
+    pub(super) answer: Answer,
+    /// The word of the ledger's `op`, where this batch wrote an entry.
+    pub(super) op: Option<&'static str>,
 }
 
 /// Begins a transaction and does everything but the commit.
@@ -48,7 +57,9 @@ pub(super) async fn write(
     let repeats = Repeats::find(conn, setting.ids.pipeline, batch).await?;
     let new: Vec<&Change> = repeats.first_seen.iter().map(|&i| batch[i]).collect();
     let (fresh, unverified) = consult(conn, setting, reference, &new).await?;
-    let lines = slice::settle(conn, setting.table, &fresh, &new, setting.care).await?;
+    let mut guards = Guards::read(conn, setting.ids.pipeline, &new).await?;
+    let lines = slice::settle(conn, setting.table, &fresh, &mut guards, &new, setting.care).await?;
+    let ops: Vec<_> = lines.iter().map(|line| line.op).collect();
     let outcomes = record(conn, setting, fence, &new, lines).await?;
 
     let mut gaps: Vec<&str> = setting.gaps.iter().map(|gap| gap.as_str()).collect();
@@ -59,7 +70,7 @@ pub(super) async fn write(
         pipeline::mark_gap(&mut *conn, setting.ids.pipeline, &gaps).await?;
     }
     Ok(Written {
-        answers: repeats.answers(&outcomes),
+        settled: repeats.settled(&outcomes, &ops),
         mark: (!new.is_empty()).then_some((fence.position + 1, fence.at)),
     })
 }
@@ -112,11 +123,15 @@ impl Repeats {
         Ok(Self { sources, first_seen })
     }
 
-    fn answers(self, outcomes: &[Outcome]) -> Vec<Answer> {
+    fn settled(self, outcomes: &[Outcome], ops: &[Option<&'static str>]) -> Vec<Settled> {
+        let here = |n: usize, duplicate| {
+            let answer = Answer { outcome: outcomes[n].clone(), duplicate };
+            Settled { answer, op: ops[n] }
+        };
         let sources = self.sources.into_iter().map(|source| match source {
-            Source::New(n) => Answer { outcome: outcomes[n].clone(), duplicate: false },
-            Source::Twin(n) => Answer { outcome: outcomes[n].clone(), duplicate: true },
-            Source::Remembered(outcome) => Answer { outcome, duplicate: true },
+            Source::New(n) => here(n, false),
+            Source::Twin(n) => here(n, true),
+            Source::Remembered(outcome) => Settled { answer: Answer { outcome, duplicate: true }, op: None },
         });
         sources.collect()
     }
@@ -133,48 +148,50 @@ async fn consult(
     let Some(reference) = reference else { return Ok((Fresh::default(), false)) };
     let keys = match setting.mode {
         Mode::Refetch => distinct_keys(changes, |_| true),
-        Mode::Apply => {
-            let mut keys = deltas_without_a_row(conn, setting, changes).await?;
-            keys.extend(distinct_keys(changes, |intent| matches!(intent, Intent::Follow { .. })));
-            keys
-        }
+        Mode::Apply => keys_to_look_up(conn, setting, changes).await?,
     };
     if keys.is_empty() {
         return Ok((Fresh::default(), false));
     }
-    Ok(match reference.read(&keys).await {
+    Ok(match reference.read(&keys, setting.mode).await {
         Some(fresh) => (fresh, false),
         None => (Fresh::default(), true),
     })
 }
 
-/// Keys of deltas that cannot become rows by themselves, and have none yet.
-async fn deltas_without_a_row<'a>(
+/// Where payloads are applied as they come: the keys that follow the reference, and those of deltas that cannot
+/// become rows by themselves and may find none.
+async fn keys_to_look_up<'a>(
     conn: &mut PgConnection,
     setting: &Setting<'_>,
     changes: &[&'a Change],
 ) -> Result<Vec<&'a Key>, sqlx::Error> {
     let contract = setting.table.contract;
-    let complete = contract.columns.len() - contract.key.len();
-    let mut keys = distinct_keys(
-        changes,
-        |intent| matches!(intent, Intent::Upsert { fields, .. } if fields.len() < complete),
-    );
-    if keys.is_empty() {
+    let mut keys = distinct_keys(changes, |intent| match intent {
+        Intent::Follow { .. } => true,
+        Intent::Upsert { fields, .. } => contract.is_partial(fields),
+        Intent::Delete { .. } | Intent::Refused { .. } => false,
+    });
+    // A row that is there now may be gone by the time its delta is folded.
+    let certain: HashSet<&Key> = changes
+        .iter()
+        .filter(|change| matches!(change.intent, Intent::Follow { .. } | Intent::Delete { .. }))
+        .filter_map(|change| change.intent.key())
+        .collect();
+    let doubtful: Vec<&Key> = keys.iter().copied().filter(|key| !certain.contains(key)).collect();
+    if doubtful.is_empty() {
         return Ok(keys);
     }
-    let mut present = vec![false; keys.len()];
-    for row in setting.table.sql.read(&keys, true).fetch_all(conn).await? {
-        let (index, _) = setting.table.sql.decode(&row)?;
-        present[index] = true;
+    let mut present = HashSet::with_capacity(doubtful.len());
+    for row in setting.table.sql.read(&doubtful, true).fetch_all(conn).await? {
+        present.insert(doubtful[setting.table.sql.decode(&row)?.0]);
     }
-    let mut present = present.into_iter();
-    keys.retain(|_| !present.next().unwrap_or(false));
+    keys.retain(|key| !present.contains(key));
     Ok(keys)
 }
 
 fn distinct_keys<'a>(changes: &[&'a Change], wanted: impl Fn(&Intent) -> bool) -> Vec<&'a Key> {
-    let mut seen = std::collections::HashSet::with_capacity(changes.len());
+    let mut seen = HashSet::with_capacity(changes.len());
     changes
         .iter()
         .filter(|change| !matches!(change.intent, Intent::Refused { .. }) && wanted(&change.intent))
@@ -199,15 +216,22 @@ async fn record(
     let mut entries = Vec::with_capacity(lines.len());
     let mut outcomes = Vec::with_capacity(lines.len());
     let mut ids = ids.into_iter();
+    let mut tries = Vec::new();
     for ((change, line), position) in changes.iter().zip(lines).zip(first..) {
+        let entry = change.replays.map(|replay| replay.entry);
         let outcome = match line.verdict {
             Verdict::Applied { changed } => Outcome::Applied { position, changed },
             Verdict::Unchanged => Outcome::Unchanged { position },
             Verdict::Stale => Outcome::Stale { position },
             Verdict::Quarantined { violations, .. } => {
-                Outcome::Quarantined { position, id: ids.next().unwrap_or_default(), violations }
+                let id = entry.or_else(|| ids.next()).unwrap_or_default();
+                Outcome::Quarantined { position, id, violations }
             }
         };
+        if let (Some(replay), Some(left_over)) = (change.replays, line.left_over) {
+            let edit = replay.edited.then_some(&*change.body);
+            tries.push(quarantine::Try { entry: replay.entry, outcome: outcome.clone(), left_over, edit });
+        }
         entries.push(ledger::Entry {
             key: change.intent.key().map(|key| &**key.text()),
             op: line.op,
@@ -215,11 +239,12 @@ async fn record(
             origin: change.origin.as_str(),
             changes: line.changes,
             event_id: change.event_id.as_deref(),
-            quarantine: if let Outcome::Quarantined { id, .. } = outcome { Some(id) } else { None },
+            quarantine: if let Outcome::Quarantined { id, .. } = outcome { Some(id) } else { entry },
         });
         outcomes.push(outcome);
     }
     ledger::append(&mut *conn, setting.ids, first, fence.at, &entries).await?;
+    quarantine::tried(conn, fence.at, &tries).await?;
     let events: Vec<(&str, &Outcome)> =
         changes.iter().zip(&outcomes).filter_map(|(c, o)| c.event_id.as_deref().map(|id| (id, o))).collect();
     if !events.is_empty() {
@@ -237,7 +262,8 @@ async fn quarantine_lines(
 ) -> Result<Vec<i64>, sqlx::Error> {
     let mut entries = Vec::new();
     for ((change, line), position) in changes.iter().zip(lines).zip(fence.position + 1..) {
-        if let Verdict::Quarantined { violations, row } = &line.verdict {
+        // What is refused once more is in quarantine already.
+        if let (Verdict::Quarantined { violations, row }, None) = (&line.verdict, change.replays) {
             entries.push(quarantine::Entry {
                 position,
                 key: change.intent.key().map(|key| &**key.text()),

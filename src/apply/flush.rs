@@ -14,8 +14,9 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Notify;
 
+use crate::apply::batch::Settled;
 use crate::apply::{Shared, Submission, story};
-use crate::change::{Answer, Change};
+use crate::change::Change;
 use crate::library::session;
 
 /// How long one flush may take before its connection counts as dead.
@@ -27,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// A batch that is committed and waits for its flush.
 pub(super) struct Pending {
     pub(super) submissions: Vec<Submission>,
-    pub(super) answers: Vec<Answer>,
+    pub(super) settled: Vec<Settled>,
     /// The first position it took, and the instant it bears: by these it can be looked up.
     pub(super) mark: Option<(i64, DateTime<Utc>)>,
     pub(super) began: Instant,
@@ -38,9 +39,9 @@ impl Pending {
     pub(super) fn answer(self, pipeline: &str, shared: &Shared) {
         let changes: Vec<&Change> =
             self.submissions.iter().flat_map(|submission| &submission.changes).collect();
-        shared.committed(&changes, &self.answers, self.began.elapsed());
-        story::tell(pipeline, &changes, &self.answers);
-        let mut answers = self.answers.into_iter();
+        shared.committed(&changes, &self.settled, self.began.elapsed());
+        story::tell(pipeline, &changes, &self.settled);
+        let mut answers = self.settled.into_iter().map(|settled| settled.answer);
         for submission in self.submissions {
             let count = submission.changes.len();
             // The asker may be gone; what it asked for is done all the same.

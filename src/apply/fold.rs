@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 
-use crate::apply::reference::Fresh;
+use crate::apply::guard::{Guard, Guards};
+use crate::apply::reference::{Fresh, FreshRow};
 use crate::change::{Change, Fields, Intent, Key, Violation};
 use crate::contract::{Contract, InsertPolicy};
 use crate::library::statement::{ColumnSet, Row};
@@ -18,6 +19,14 @@ pub(super) struct Line {
     pub(super) op: Option<&'static str>,
     /// The ledger's `changes`, as JSON text.
     pub(super) changes: Option<String>,
+    /// Of another try of an open quarantine entry: the columns that newer data has settled.
+    pub(super) left_over: Option<Vec<String>>,
+}
+
+impl Line {
+    fn new(verdict: Verdict, op: Option<&'static str>, changes: Option<String>) -> Self {
+        Self { verdict, op, changes, left_over: None }
+    }
 }
 
 /// The outcome, before it has a place in the ledger.
@@ -40,6 +49,8 @@ pub(super) struct Slot {
     pub(super) reborn: bool,
     /// Columns that a new row has a value for; the table's defaults fill the rest.
     pub(super) present: ColumnSet,
+    /// A change was folded in.
+    folded: bool,
 }
 
 impl Slot {
@@ -50,6 +61,7 @@ impl Slot {
             touched: ColumnSet::default(),
             reborn: false,
             present: ColumnSet::default(),
+            folded: false,
         }
     }
 }
@@ -58,6 +70,7 @@ impl Slot {
 pub(super) struct Fold<'a> {
     contract: &'a Contract,
     fresh: &'a Fresh,
+    guards: &'a Guards,
     slots: Vec<Slot>,
     keys: Vec<&'a Key>,
     by_key: HashMap<&'a Key, usize>,
@@ -65,10 +78,16 @@ pub(super) struct Fold<'a> {
 
 impl<'a> Fold<'a> {
     /// A fold over these keys, whose rows are still to be put in with [`Fold::set_row`].
-    pub(super) fn new(contract: &'a Contract, fresh: &'a Fresh, changes: &[&'a Change]) -> Self {
+    pub(super) fn new(
+        contract: &'a Contract,
+        fresh: &'a Fresh,
+        guards: &'a Guards,
+        changes: &[&'a Change],
+    ) -> Self {
         let mut fold = Self {
             contract,
             fresh,
+            guards,
             slots: Vec::with_capacity(changes.len()),
             keys: Vec::with_capacity(changes.len()),
             by_key: HashMap::with_capacity(changes.len()),
@@ -101,24 +120,40 @@ impl<'a> Fold<'a> {
     }
 
     /// Folds in one change. `None` when the change must wait until what is folded so far is written and
-    /// read back, because the table's own defaults have a say in its row.
+    /// read back: because the table's own defaults have a say in its row, or because a replay has to know what
+    /// became of the changes before it.
     pub(super) fn push(&mut self, change: &Change) -> Option<Line> {
-        let slot = change.intent.key().and_then(|key| self.slot(key));
-        if slot.is_some_and(|slot| slot.is_partial(self.contract)) {
-            return None;
+        let contract = self.contract;
+        if let Some(key) = change.intent.key() {
+            let slot = self.slot_mut(key);
+            let is_first = !std::mem::replace(&mut slot.folded, true);
+            if slot.is_partial(contract) || change.replays.is_some() && !is_first {
+                return None;
+            }
         }
-        Some(match &change.intent {
+        Some(match change.replays {
+            None => self.fold(&change.intent),
+            Some(replay) => match self.guards.of(replay.entry) {
+                Some(guard) => self.replay(guard, &change.intent),
+                // Somebody else has closed it.
+                None => unconfirmed(),
+            },
+        })
+    }
+
+    fn fold(&mut self, intent: &Intent) -> Line {
+        match intent {
             Intent::Refused { key, violations } => {
                 let row = key.as_ref().and_then(|key| self.row_json(key));
                 quarantined(violations.clone(), row)
             }
-            Intent::Upsert { key, fields } => match self.fresh.row(key) {
+            Intent::Upsert { key, fields } => match self.fresh_for(key, fields) {
                 Some(fresh) => self.follow(key, fresh, |row| {
                     row.is_none_or(|row| fields.iter().any(|(i, value)| row[*i] != *value))
                 }),
                 None => self.upsert(key, fields),
             },
-            Intent::Delete { key } => match self.fresh.row(key) {
+            Intent::Delete { key } => match self.fresh.row_over_payload(key) {
                 Some(fresh) => self.follow(key, fresh, |row| row.is_some()),
                 None => self.delete(key),
             },
@@ -127,7 +162,51 @@ impl<'a> Fold<'a> {
                 Some(fresh) => self.follow(key, fresh, |_| false),
                 None => unconfirmed(),
             },
-        })
+        }
+    }
+
+    /// Folds in another try of a quarantine entry. Where the reference has the say there is nothing to guard: it
+    /// is newer than anything.
+    fn replay(&mut self, guard: &Guard, intent: &Intent) -> Line {
+        let another = intent.key().and_then(|key| guard.another_row(key));
+        let (line, left_over) = match intent {
+            _ if another.is_some() => (quarantined(another.into_iter().collect(), None), Vec::new()),
+            Intent::Upsert { key, fields } if self.fresh_for(key, fields).is_none() => {
+                self.upsert_unsettled(guard, key, fields)
+            }
+            Intent::Delete { key } if self.fresh.row_over_payload(key).is_none() => {
+                let now = self.slot(key).and_then(|slot| slot.now.as_ref());
+                let is_ours = guard.leaves_row(self.contract, now);
+                (if is_ours { self.delete(key) } else { unconfirmed() }, Vec::new())
+            }
+            intent => (self.fold(intent), Vec::new()),
+        };
+        Line { left_over: Some(left_over), ..line }
+    }
+
+    /// Sets the fields that nothing newer has settled; gives the names of the others.
+    fn upsert_unsettled(&mut self, guard: &Guard, key: &Key, fields: &Fields) -> (Line, Vec<String>) {
+        let now = self.slot(key).and_then(|slot| slot.now.as_ref());
+        let (ours, settled): (Fields, Fields) =
+            fields.iter().cloned().partition(|(i, _)| guard.leaves(self.contract, *i, now));
+        let left_over = settled.iter().map(|(i, _)| self.contract.columns[*i].name.as_str().to_owned());
+        let left_over = left_over.collect();
+        let is_stale = now.is_some_and(|row| is_stale(self.contract, row, fields));
+        if is_stale || ours.is_empty() && !settled.is_empty() {
+            return (Line::new(Verdict::Stale, Some("update"), None), left_over);
+        }
+        (self.set(key, &ours), left_over)
+    }
+
+    /// The reference's row, where it decides instead of this payload: always in mode `refetch`, else where the
+    /// payload alone can make no row. What else its batch holds is no reason.
+    fn fresh_for(&self, key: &Key, fields: &Fields) -> Option<&'a FreshRow> {
+        let has_row = self.slot(key).is_some_and(|slot| slot.now.is_some());
+        if !has_row && self.contract.is_partial(fields) {
+            self.fresh.row(key)
+        } else {
+            self.fresh.row_over_payload(key)
+        }
     }
 
     fn slot(&self, key: &Key) -> Option<&Slot> {
@@ -144,7 +223,7 @@ impl<'a> Fold<'a> {
     fn follow(
         &mut self,
         key: &Key,
-        fresh: &Result<Option<Row>, Vec<Violation>>,
+        fresh: &FreshRow,
         claims_otherwise: impl FnOnce(Option<&Row>) -> bool,
     ) -> Line {
         let mut line = match fresh {
@@ -167,7 +246,7 @@ impl<'a> Fold<'a> {
     fn upsert(&mut self, key: &Key, fields: &Fields) -> Line {
         let row = self.slot(key).and_then(|slot| slot.now.as_ref());
         if row.is_some_and(|row| is_stale(self.contract, row, fields)) {
-            return Line { verdict: Verdict::Stale, op: Some("update"), changes: None };
+            return Line::new(Verdict::Stale, Some("update"), None);
         }
         self.set(key, fields)
     }
@@ -190,14 +269,14 @@ impl<'a> Fold<'a> {
             }
         }
         let verdict = if changed.is_empty() { Verdict::Unchanged } else { Verdict::Applied { changed } };
-        Line { verdict, op: Some("update"), changes: account.finish() }
+        Line::new(verdict, Some("update"), account.finish())
     }
 
     fn delete(&mut self, key: &Key) -> Line {
         let contract = self.contract;
         let slot = self.slot_mut(key);
         let Some(row) = slot.now.take() else {
-            return Line { verdict: Verdict::Unchanged, op: Some("delete"), changes: None };
+            return Line::new(Verdict::Unchanged, Some("delete"), None);
         };
         slot.touched = ColumnSet::default();
         let mut account = Changes::new();
@@ -206,7 +285,7 @@ impl<'a> Fold<'a> {
             account.set(column.name.as_str(), &row[i], &Value::Null);
             changed.push(column.name.as_str().to_owned());
         }
-        Line { verdict: Verdict::Applied { changed }, op: Some("delete"), changes: account.finish() }
+        Line::new(Verdict::Applied { changed }, Some("delete"), account.finish())
     }
 
     /// The row as it is now, as JSON, for an entry of the quarantine.
@@ -258,7 +337,7 @@ fn insert(contract: &Contract, slot: &mut Slot, key: &Key, fields: &Fields) -> L
     slot.reborn = slot.before.is_some();
     slot.now = Some(row);
     slot.present = present;
-    Line { verdict: Verdict::Applied { changed }, op: Some("insert"), changes: account.finish() }
+    Line::new(Verdict::Applied { changed }, Some("insert"), account.finish())
 }
 
 /// Newer wins by the version field, where there is one; a tie goes to the later arrival.
@@ -269,17 +348,17 @@ fn is_stale(contract: &Contract, row: &Row, fields: &Fields) -> bool {
 }
 
 fn quarantined(violations: Vec<Violation>, row: Option<String>) -> Line {
-    Line { verdict: Verdict::Quarantined { violations, row }, op: None, changes: None }
+    Line::new(Verdict::Quarantined { violations, row }, None, None)
 }
 
 /// A line for what the reference did not confirm.
 fn unconfirmed() -> Line {
-    Line { verdict: Verdict::Stale, op: None, changes: None }
+    Line::new(Verdict::Stale, None, None)
 }
 
 /// A line for a change that the database refused.
-pub(super) fn refused_by_database(violation: Violation, row: Option<String>) -> Line {
-    quarantined(vec![violation], row)
+pub(super) fn refused_by_database(change: &Change, violation: Violation, row: Option<String>) -> Line {
+    Line { left_over: change.replays.map(|_| Vec::new()), ..quarantined(vec![violation], row) }
 }
 
 /// Writes the ledger's `changes`: `{"set": [from, to], "confirmed": [value]}`.

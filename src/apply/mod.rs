@@ -7,6 +7,7 @@ mod batch;
 mod disposition;
 mod flush;
 mod fold;
+mod guard;
 mod reference;
 mod slice;
 mod state;
@@ -128,7 +129,6 @@ impl Applier {
             shared: Arc::clone(&shared),
             hold: settings.hold,
         };
-        shared.mark_gap(Gap::Start);
         (applier, writer::Writer::new(settings, shared, stop).run(inbox))
     }
 
@@ -140,8 +140,10 @@ impl Applier {
             return Ok(Vec::new());
         }
         let _held = self.shared.hold(changes.len());
+        // A replay that is refused misses nothing: its entry stays open.
+        let can_be_missed = changes.iter().any(|change| change.replays.is_none());
         let answer = self.hand_in(changes).await;
-        if answer.is_err() {
+        if answer.is_err() && can_be_missed {
             self.shared.mark_gap(Gap::Refused);
         }
         answer
@@ -172,6 +174,12 @@ impl Applier {
     /// Whether a change can commit now.
     pub fn health(&self) -> Health {
         self.shared.health()
+    }
+
+    /// How often the reference was asked and did not answer: compared before and after a change that follows it,
+    /// this tells a row that went away from one that could not be read.
+    pub fn reference_silences(&self) -> u64 {
+        self.shared.reference_silences()
     }
 
     /// How many requests are waiting.

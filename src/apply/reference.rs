@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 
+use crate::apply::{Mode, Shared};
 use crate::change::{Key, Violation};
 use crate::contract::Identifier;
 use crate::contract::gate::Gate;
@@ -32,14 +33,25 @@ pub struct ReferenceSettings {
     pub timeout: Duration,
 }
 
+/// The key's row, its absence, or why the row breaks the contract.
+pub(super) type FreshRow = Result<Option<Row>, Vec<Violation>>;
+
 /// What the reference says of some keys; a key that is not in here was not asked for.
 #[derive(Debug, Default)]
-pub(super) struct Fresh(HashMap<Key, Result<Option<Row>, Vec<Violation>>>);
+pub(super) struct Fresh {
+    rows: HashMap<Key, FreshRow>,
+    overrules: bool,
+}
 
 impl Fresh {
-    /// The key's row, its absence, or why the row breaks the contract.
-    pub(super) fn row(&self, key: &Key) -> Option<&Result<Option<Row>, Vec<Violation>>> {
-        if self.0.is_empty() { None } else { self.0.get(key) }
+    /// What it says, where it was asked and did answer.
+    pub(super) fn row(&self, key: &Key) -> Option<&FreshRow> {
+        if self.rows.is_empty() { None } else { self.rows.get(key) }
+    }
+
+    /// What it says, where that counts for more than what a payload says.
+    pub(super) fn row_over_payload(&self, key: &Key) -> Option<&FreshRow> {
+        if self.overrules { self.row(key) } else { None }
     }
 }
 
@@ -48,18 +60,28 @@ pub(super) struct Reference {
     settings: ReferenceSettings,
     sql: TableSql,
     gate: Gate,
+    shared: Arc<Shared>,
     connection: Option<PgConnection>,
     silent_since: Option<Instant>,
 }
 
 impl Reference {
-    pub(super) fn new(settings: ReferenceSettings, gate: Gate) -> Self {
+    pub(super) fn new(settings: ReferenceSettings, gate: Gate, shared: Arc<Shared>) -> Self {
         let sql = TableSql::for_table(gate.contract(), settings.schema.as_ref(), &settings.table);
-        Self { settings, sql, gate, connection: None, silent_since: None }
+        Self { settings, sql, gate, shared, connection: None, silent_since: None }
     }
 
-    /// Reads the rows of these keys; `None` when the reference does not answer.
-    pub(super) async fn read(&mut self, keys: &[&Key]) -> Option<Fresh> {
+    /// Reads the rows of these keys; `None` when the reference does not answer. In mode `refetch` what it says
+    /// overrules payloads.
+    pub(super) async fn read(&mut self, keys: &[&Key], mode: Mode) -> Option<Fresh> {
+        let rows = self.ask(keys).await;
+        if rows.is_none() {
+            self.shared.reference_was_silent();
+        }
+        rows.map(|rows| Fresh { rows, overrules: mode == Mode::Refetch })
+    }
+
+    async fn ask(&mut self, keys: &[&Key]) -> Option<HashMap<Key, FreshRow>> {
         if self.silent_since.is_some_and(|since| since.elapsed() < PAUSE) {
             return None;
         }
@@ -81,7 +103,7 @@ impl Reference {
         None
     }
 
-    async fn try_read(&mut self, keys: &[&Key]) -> Result<Fresh, sqlx::Error> {
+    async fn try_read(&mut self, keys: &[&Key]) -> Result<HashMap<Key, FreshRow>, sqlx::Error> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
@@ -99,6 +121,6 @@ impl Reference {
             };
             fresh.insert(key.clone(), judged);
         }
-        Ok(Fresh(fresh))
+        Ok(fresh)
     }
 }

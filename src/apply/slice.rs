@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 
 use crate::apply::disposition::{self, Disposition};
 use crate::apply::fold::{Fold, Line, Slot, refused_by_database};
+use crate::apply::guard::Guards;
 use crate::apply::reference::Fresh;
 use crate::change::{Change, Intent, Key, Violation};
 use crate::contract::Contract;
@@ -65,6 +66,7 @@ pub(super) async fn settle(
     conn: &mut PgConnection,
     table: Table<'_>,
     fresh: &Fresh,
+    guards: &mut Guards,
     changes: &[&Change],
     care: Care,
 ) -> Result<Vec<Line>, Trouble> {
@@ -80,14 +82,16 @@ pub(super) async fn settle(
             continue;
         }
         if care == Care::Swift {
-            let done = attempt(conn, table, fresh, slice).await?;
+            let done = attempt(conn, table, fresh, guards, slice).await?;
+            note(guards, slice, &done);
             todo.push(range.start + done.len()..range.end);
             lines.extend(done);
             continue;
         }
         sqlx::raw_sql("savepoint slice").execute(&mut *conn).await?;
-        let (violation, may_heal) = match attempt(conn, table, fresh, slice).await {
+        let (violation, may_heal) = match attempt(conn, table, fresh, guards, slice).await {
             Ok(done) => {
+                note(guards, slice, &done);
                 sqlx::raw_sql("release savepoint slice").execute(&mut *conn).await?;
                 todo.push(range.start + done.len()..range.end);
                 lines.extend(done);
@@ -114,8 +118,8 @@ pub(super) async fn settle(
             continue;
         }
         tries = 0;
-        let row = row_json(conn, table, fresh, slice).await?;
-        lines.push(refused_by_database(violation.clone(), row));
+        let row = row_json(conn, table, fresh, guards, slice).await?;
+        lines.push(refused_by_database(slice[0], violation.clone(), row));
         refusals.push(violation);
     }
     if care == Care::Careful {
@@ -132,8 +136,19 @@ fn suppressed() -> Violation {
     )
 }
 
+/// Lets the replays that are still to come know what was done.
+fn note(guards: &mut Guards, slice: &[&Change], done: &[Line]) {
+    for (change, line) in slice.iter().zip(done) {
+        guards.note(change, line);
+    }
+}
+
 /// When everything that reached the database was refused for one reason, the reason is not in the data.
 fn refuse_if_alike(changes: &[&Change], refusals: &[Violation]) -> Result<(), Trouble> {
+    // Entries that wait for the same parent, tried again together, say nothing about the table.
+    if changes.iter().any(|change| change.replays.is_some()) {
+        return Ok(());
+    }
     let reached = changes.iter().filter(|c| !matches!(c.intent, Intent::Refused { .. })).count();
     let Some(first) = refusals.first() else { return Ok(()) };
     let same = |v: &Violation| (&v.rule, &v.pointer, &v.value) == (&first.rule, &first.pointer, &first.value);
@@ -148,10 +163,11 @@ async fn attempt(
     conn: &mut PgConnection,
     table: Table<'_>,
     fresh: &Fresh,
+    guards: &Guards,
     slice: &[&Change],
 ) -> Result<Vec<Line>, Trouble> {
     let slice = &slice[..together(table.strictness, slice)];
-    let mut fold = Fold::new(table.contract, fresh, slice);
+    let mut fold = Fold::new(table.contract, fresh, guards, slice);
     read(conn, table, &mut fold).await?;
     let lines: Vec<Line> = slice.iter().map_while(|change| fold.push(change)).collect();
     if table.strictness == Strictness::Free {
@@ -190,9 +206,10 @@ async fn row_json(
     conn: &mut PgConnection,
     table: Table<'_>,
     fresh: &Fresh,
+    guards: &Guards,
     slice: &[&Change],
 ) -> Result<Option<String>, sqlx::Error> {
-    let mut fold = Fold::new(table.contract, fresh, slice);
+    let mut fold = Fold::new(table.contract, fresh, guards, slice);
     read(conn, table, &mut fold).await?;
     Ok(slice.first().and_then(|change| change.intent.key()).and_then(|key| fold.row_json(key)))
 }

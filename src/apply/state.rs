@@ -2,13 +2,14 @@
 //!
 //! Promises: a gap marked here is written with the next commit, or stays marked. Must not know: SQL.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::change::{Answer, Change};
+use crate::apply::batch::Settled;
+use crate::change::Change;
 use crate::telemetry::metrics::PipelineMetrics;
 
 /// Why changes may have been missed.
@@ -71,6 +72,7 @@ pub(super) struct Shared {
     health: Mutex<Health>,
     gaps: Mutex<Vec<Gap>>,
     held: AtomicUsize,
+    silences: AtomicU64,
     metrics: PipelineMetrics,
 }
 
@@ -80,6 +82,7 @@ impl Shared {
             health: Mutex::new(Health::Starting),
             gaps: Mutex::new(Vec::new()),
             held: AtomicUsize::new(0),
+            silences: AtomicU64::new(0),
             metrics,
         }
     }
@@ -95,6 +98,15 @@ impl Shared {
 
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// The reference was asked and did not answer.
+    pub(super) fn reference_was_silent(&self) {
+        self.silences.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn reference_silences(&self) -> u64 {
+        self.silences.load(Ordering::Relaxed)
     }
 
     pub(super) fn health(&self) -> Health {
@@ -131,9 +143,9 @@ impl Shared {
         }
     }
 
-    pub(super) fn committed(&self, batch: &[&Change], answers: &[Answer], took: Duration) {
+    pub(super) fn committed(&self, batch: &[&Change], settled: &[Settled], took: Duration) {
         self.metrics.batch(batch.len(), took);
-        for (change, answer) in batch.iter().zip(answers) {
+        for (change, Settled { answer, .. }) in batch.iter().zip(settled) {
             let word = if answer.duplicate { "duplicate" } else { answer.outcome.as_str() };
             self.metrics.changes(change.origin, word, 1);
         }

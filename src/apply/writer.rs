@@ -77,7 +77,8 @@ struct Stopped;
 impl Writer {
     pub(super) fn new(settings: Settings, shared: Arc<Shared>, stop: Stop) -> Self {
         let sql = TableSql::new(settings.gate.contract());
-        let reference = settings.reference.clone().map(|r| Reference::new(r, settings.gate.clone()));
+        let reference =
+            settings.reference.clone().map(|r| Reference::new(r, settings.gate.clone(), Arc::clone(&shared)));
         Self {
             settings,
             sql,
@@ -239,8 +240,8 @@ impl Writer {
         };
         self.ready();
         if !submissions.is_empty() {
-            let Written { answers, mark } = written;
-            self.queue.push(Pending { submissions, answers, mark, began });
+            let Written { settled, mark } = written;
+            self.queue.push(Pending { submissions, settled, mark, began });
         }
         Ok(())
     }
@@ -293,8 +294,8 @@ impl Writer {
             return Err(error.into());
         }
         self.shared.gaps_written(&gaps);
-        let answers = std::mem::take(&mut written.answers);
-        Ok(Written { answers, ..*written })
+        let settled = std::mem::take(&mut written.settled);
+        Ok(Written { settled, ..*written })
     }
 
     /// Connects where needed, and reads the table's rules where they are not fresh.

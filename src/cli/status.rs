@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use reqwest::StatusCode;
 use serde::Serialize;
+use sqlx::PgConnection;
 
 use super::output::{Lines, pretty, print};
 use super::reach;
@@ -18,6 +19,8 @@ use crate::http::status::{HealthState, PipelineView};
 use crate::leader;
 use crate::library::status::{self, PipelineRecord};
 use crate::prose::{self, Paint};
+use crate::reconcile::record::{Run, RunState};
+use crate::reconcile::standing;
 
 /// The flags of `accord status`.
 #[derive(Debug, Args)]
@@ -36,7 +39,18 @@ struct Status {
     led: bool,
     /// The database's clock, by which the ages are told.
     at: DateTime<Utc>,
-    pipelines: Vec<PipelineRecord>,
+    pipelines: Vec<Known>,
+}
+
+/// What the database knows of a pipeline.
+#[derive(Serialize)]
+struct Known {
+    #[serde(flatten)]
+    record: PipelineRecord,
+    /// The source changes without calling our webhook.
+    silent_since: Option<DateTime<Utc>>,
+    /// The newest reconciliation.
+    reconciliation: Option<Run>,
 }
 
 /// The server of this configuration, if it runs.
@@ -68,7 +82,7 @@ pub async fn run(args: &StatusArgs, config: &Config, json: bool) -> anyhow::Resu
         .bind(leader::LOCK)
         .fetch_one(&mut conn)
         .await?;
-        Ok::<_, anyhow::Error>((led, at, status::pipelines(&mut conn).await?))
+        Ok::<_, anyhow::Error>((led, at, Known::read(&mut conn).await?))
     };
     let (led, at, pipelines) = known.await.inspect_err(|_| {
         // The database may be away while the server still answers.
@@ -79,6 +93,22 @@ pub async fn run(args: &StatusArgs, config: &Config, json: bool) -> anyhow::Resu
     let status = Status { library: config.library.url.to_string(), server, led, at, pipelines };
     print(&if json { pretty(&status)? } else { status.readable(Paint::stdout()) })?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl Known {
+    /// All pipelines, by name.
+    async fn read(conn: &mut PgConnection) -> Result<Vec<Self>, sqlx::Error> {
+        let records = status::pipelines(&mut *conn).await?;
+        let mut standings = standing::read(conn, None).await?;
+        let mut known = Vec::with_capacity(records.len());
+        for record in records {
+            let standing = standings.iter_mut().find(|standing| standing.pipeline == record.name);
+            let silent_since = standing.as_ref().and_then(|standing| standing.silent_since);
+            let reconciliation = standing.and_then(|standing| standing.reconciliation.take());
+            known.push(Self { record, silent_since, reconciliation });
+        }
+        Ok(known)
+    }
 }
 
 async fn ready(config: &Config) -> ExitCode {
@@ -132,9 +162,18 @@ impl Status {
             lines.heading("No pipeline ever ran against this library.");
         }
         for pipeline in &self.pipelines {
-            lines.heading(&paint.bold(&pipeline.name));
-            let live = self.server.pipelines.iter().find(|view| view.name == pipeline.name);
-            self.pipeline(&mut lines, pipeline, live, paint);
+            let record = &pipeline.record;
+            lines.heading(&paint.bold(&record.name));
+            let live = self.server.pipelines.iter().find(|view| view.name == record.name);
+            self.pipeline(&mut lines, record, live, paint);
+            if let Some(run) = &pipeline.reconciliation {
+                lines.add("  reconciled", &self.reconciliation(run, paint));
+            }
+            if let Some(since) = pipeline.silent_since {
+                let what = "the source changes without calling us, noticed";
+                let then = "is somebody else registered as its listener?";
+                lines.add("  silent", &paint.bad(&format!("{what} {}: {then}", self.age(since))));
+            }
         }
         lines.into_text()
     }
@@ -158,6 +197,33 @@ impl Status {
             },
         );
         self.registration(lines, known, paint);
+    }
+
+    fn reconciliation(&self, run: &Run, paint: Paint) -> String {
+        let at = self.age(run.finished_at.or(run.started_at).unwrap_or(run.requested_at));
+        let state = match run.state {
+            RunState::Clean | RunState::Repaired => paint.good(run.state.as_str()),
+            RunState::Queued | RunState::Running => run.state.as_str().to_owned(),
+            RunState::Drift | RunState::Held | RunState::Inconclusive | RunState::Aborted => {
+                paint.warn(run.state.as_str())
+            }
+        };
+        let rows = match &run.counts {
+            Some(counts) if counts.drifted() > 0 => {
+                format!("; {} missing, {} stale, {} orphaned", counts.missing, counts.stale, counts.orphan)
+            }
+            _ => String::new(),
+        };
+        let why = run.reason.as_deref().map(|why| format!(": {}", prose::safe(why))).unwrap_or_default();
+        let release = if run.state == RunState::Held {
+            format!(
+                "; let it through with `accord reconcile {} --release {} --reason …`",
+                run.pipeline, run.id
+            )
+        } else {
+            String::new()
+        };
+        format!("{state} {at} (run {}){rows}{why}{release}", run.id)
     }
 
     fn gap(&self, known: &PipelineRecord, paint: Paint) -> String {

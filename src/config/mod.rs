@@ -7,6 +7,7 @@ mod duration;
 mod error;
 mod layer;
 mod pipeline;
+mod reconcile;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use pipeline::{
     Auth, Backoff, Batch, Hold, Mode, Pipeline, PostgresReference, Reference, Register, Routes, Source,
     Webhook,
 };
+pub use reconcile::{OnDrift, Reconcile};
 pub use secret::{MASK, SecretUrl};
 
 use layer::Layer;
@@ -149,6 +151,10 @@ pub struct Retention {
     #[serde(with = "duration")]
     #[validate(custom(function = positive))]
     pub event_id: Duration,
+    /// Reconciliations with their reports; the newest that found something out is kept.
+    #[serde(with = "duration")]
+    #[validate(custom(function = positive))]
+    pub reconciliation: Duration,
     /// Results of dataset checks: the history that can be plotted.
     #[serde(with = "duration")]
     #[validate(custom(function = positive))]
@@ -158,7 +164,13 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         let days = |days: u64| Duration::from_hours(days * 24);
-        Self { ledger: days(90), quarantine: days(90), event_id: days(7), check: days(90) }
+        Self {
+            ledger: days(90),
+            quarantine: days(90),
+            event_id: days(7),
+            reconciliation: days(90),
+            check: days(90),
+        }
     }
 }
 
@@ -280,6 +292,12 @@ impl Config {
             ));
         }
         for (name, pipeline) in &self.pipeline {
+            if pipeline.reference.is_some() && pipeline.reconcile.is_none() {
+                warnings.push(format!(
+                    "pipeline.{name} is not reconciled by itself: what is missed stays missed until somebody runs \
+                     `accord reconcile {name}`; add a section [pipeline.{name}.reconcile]"
+                ));
+            }
             let open = pipeline.source.webhook.as_ref().is_some_and(|webhook| webhook.auth == Auth::None);
             if open && !listen.ip().is_loopback() {
                 warnings.push(format!(
@@ -325,6 +343,12 @@ impl Config {
             problems.push(format!(
                 "`pipeline.{name}.mode` is \"refetch\" but there is nothing to read afresh: add \
                  [pipeline.{name}.reference.postgres], or use mode = \"apply\""
+            ));
+        }
+        if pipeline.reconcile.is_some() && pipeline.reference.is_none() {
+            problems.push(format!(
+                "`pipeline.{name}.reconcile` has nothing to compare the library with: add \
+                 [pipeline.{name}.reference.postgres], or take the section out"
             ));
         }
         if pipeline.register().is_some() && self.http.public_url.is_none() {

@@ -10,6 +10,7 @@ use validator::{Validate, ValidationError};
 
 pub use crate::apply::Mode;
 
+use super::reconcile::Reconcile;
 use super::secret::{self, SecretUrl};
 use super::{duration, positive};
 
@@ -40,6 +41,9 @@ pub struct Pipeline {
     /// Where a row can be read afresh.
     #[validate(nested)]
     pub reference: Option<Reference>,
+    /// When and how the library is compared with the reference.
+    #[validate(nested)]
+    pub reconcile: Option<Reconcile>,
 }
 
 impl Pipeline {

@@ -56,6 +56,7 @@ fn defaults_stand_in_for_what_the_file_leaves_out() {
     ledger = "90d"
     quarantine = "90d"
     event_id = "7d"
+    reconciliation = "90d"
     check = "90d"
 
     [shutdown]
@@ -90,6 +91,7 @@ fn the_shipped_sample_is_accepted() {
     assert_eq!(fragrances.mode(), Mode::Refetch);
     assert_eq!(fragrances.contract, Path::new("contracts/fragrances.yaml"));
     assert_eq!(fragrances.register().unwrap().url.expose(), "http://cms_simulator:9090/listener");
+    assert_eq!(fragrances.reconcile.as_ref().unwrap().on_drift, OnDrift::Repair);
 }
 
 #[test]
@@ -196,6 +198,24 @@ the configuration cannot be used:
 the configuration cannot be used:
   `library.url` in /etc/accord/accord.toml: expected a database URL such as "postgres://user:password@host:5432/database"
 "#);
+    insta::assert_snapshot!(with("[pipeline.books.reconcile]"), @r#"
+the configuration cannot be used:
+  `pipeline.books.reconcile` has nothing to compare the library with: add [pipeline.books.reference.postgres], or take the section out
+"#);
+    for often in ["often", "* * * *", "0 0 0 31 2 *", "@daily"] {
+        let message = with(&format!("[pipeline.books.reconcile]\nschedule = \"{often}\""));
+        assert!(
+            message.contains("`pipeline.books.reconcile.schedule` in ")
+                && message.contains("five or six fields"),
+            "{message}"
+        );
+    }
+    insta::assert_snapshot!(with("[pipeline.books.reconcile]\nsilent_after = 0\nstatement_timeout = \"0s\""), @r#"
+the configuration cannot be used:
+  `pipeline.books.reconcile.silent_after` must be between 1 and 1000
+  `pipeline.books.reconcile.statement_timeout` must be longer than zero
+  `pipeline.books.reconcile` has nothing to compare the library with: add [pipeline.books.reference.postgres], or take the section out
+"#);
     insta::assert_snapshot!(with("[shutdown]\ngrace = 25"), @r#"
 the configuration cannot be used:
   `shutdown.grace` in /etc/accord/accord.toml: expected a duration such as "30s", "5m" or "90d"
@@ -214,6 +234,26 @@ the configuration cannot be used:
 "#);
     insta::assert_snapshot!(refusal("[http\n"), @r#"
 /etc/accord/accord.toml:1:6: invalid table header, expected `.`, `]`
+"#);
+}
+
+#[test]
+fn a_section_of_its_own_has_a_pipeline_reconcile_by_itself() {
+    let reference = "[pipeline.books.reference.postgres]\nurl = \"postgres://h/d\"\ntable = \"books\"\n";
+    let by_hand = from(&format!("{MINIMAL}{reference}")).unwrap();
+    assert!(by_hand.warnings()[0].contains("[pipeline.books.reconcile]"), "{:?}", by_hand.warnings());
+
+    let section = "[pipeline.books.reconcile]\nschedule = \"*/5 * * * *\"\n";
+    let config = from(&format!("{MINIMAL}{reference}{section}")).unwrap();
+    assert!(config.warnings().is_empty(), "{:?}", config.warnings());
+    let shown = config.redacted_toml().unwrap();
+    let (_, shown) = shown.split_once("[pipeline.books.reconcile]\n").unwrap();
+    insta::assert_snapshot!(shown, @r#"
+schedule = "*/5 * * * *"
+on_drift = "repair"
+grace = "2s"
+silent_after = 2
+statement_timeout = "10m"
 "#);
 }
 

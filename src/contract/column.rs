@@ -93,6 +93,11 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
+    /// Whether its values are whole numbers of a fixed width.
+    pub fn is_whole_number(self) -> bool {
+        matches!(self, Self::SmallInt | Self::Integer | Self::BigInt)
+    }
+
     /// Whether its values are numbers.
     pub fn is_number(self) -> bool {
         matches!(

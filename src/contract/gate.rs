@@ -53,8 +53,14 @@ impl Gate {
 
     /// Judges a body that holds one record or an array of them.
     pub fn judge(&self, body: &Arc<Body>, origin: Origin, event_id: Option<&str>) -> Judged {
-        let change =
-            |intent, event_id, pointer| Change { intent, origin, event_id, body: Arc::clone(body), pointer };
+        let change = |intent, event_id, pointer| Change {
+            intent,
+            origin,
+            event_id,
+            body: Arc::clone(body),
+            pointer,
+            replays: None,
+        };
         let whole = |intent| Judged {
             changes: vec![change(intent, event_id.map(Arc::from), String::new())],
             is_batch: false,
@@ -85,6 +91,23 @@ impl Gate {
                 Judged { changes, is_batch: true, ignored_fields }
             }
         }
+    }
+
+    /// Judges the one record of a body that stands at this pointer, as [`Gate::judge`] gave it out.
+    pub fn judge_at(&self, body: &Arc<Body>, pointer: &str, origin: Origin) -> Change {
+        let intent = match record_at(&body.bytes, pointer) {
+            Some(text) => self.judge_text(text).intent,
+            None => match self.judge(body, origin, None).changes.as_slice() {
+                // What is wrong with the body as a whole.
+                [whole] if pointer.is_empty() && whole.pointer.is_empty() => whole.intent.clone(),
+                _ => {
+                    let message = format!("the body holds no one record at `{pointer}`");
+                    refused(None, vec![Violation::record("json", message)])
+                }
+            },
+        };
+        let body = Arc::clone(body);
+        Change { intent, origin, event_id: None, body, pointer: pointer.to_owned(), replays: None }
     }
 
     /// Judges a full record, such as a row read afresh from the reference.
@@ -186,6 +209,17 @@ impl Gate {
         let pointer = format!("/{}", escape(&self.contract.columns[index].field));
         let is_broken = found.iter().any(|violation| violation.pointer == pointer);
         values[index].clone().filter(|_| !is_broken)
+    }
+}
+
+/// The text of the record that stands at this pointer in a body; none where the body cannot be cut.
+pub fn record_at<'a>(bytes: &'a [u8], pointer: &str) -> Option<&'a str> {
+    match (json::records(bytes).ok()?, pointer.strip_prefix('/')) {
+        (json::Records::One(text), None) => Some(text),
+        (json::Records::Many(items), Some(index)) => {
+            items.get(index.parse::<usize>().ok()?).map(|item| item.get())
+        }
+        _ => None,
     }
 }
 

@@ -21,6 +21,8 @@ mod schema;
 use std::collections::HashMap;
 use std::path::Path;
 
+use crate::change::Fields;
+
 pub use column::{Column, ColumnType, Identifier};
 pub use compile::ContractError;
 pub use finding::{Finding, Severity};
@@ -97,5 +99,10 @@ impl Contract {
     /// Compiles the text of a document; `origin` says in errors where it is from.
     pub fn parse(source: &str, origin: &str, table: Option<&str>) -> Result<Self, ContractError> {
         compile::Parsed::read(source, origin)?.compile(table)
+    }
+
+    /// Whether these fields are not all that a row has beside its key.
+    pub(crate) fn is_partial(&self, fields: &Fields) -> bool {
+        fields.len() + self.key.len() < self.columns.len()
     }
 }

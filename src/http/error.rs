@@ -29,6 +29,12 @@ pub enum Kind {
     BodyTooSlow,
     /// The body is longer than we take.
     BodyTooLarge,
+    /// Something else goes on that it would collide with.
+    Conflict,
+    /// The body is not of the type that the route takes.
+    MediaType,
+    /// The request is understood, and cannot be carried out as it is.
+    Unprocessable,
     /// We erred.
     Internal,
     /// We cannot answer now; later we can.
@@ -64,6 +70,19 @@ impl Kind {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "urn:accord:problem:body-too-large",
                 "The body is longer than is taken",
+            ),
+            Self::Conflict => {
+                (StatusCode::CONFLICT, "urn:accord:problem:conflict", "Not while things are as they are")
+            }
+            Self::MediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "urn:accord:problem:media-type",
+                "The body is of another type",
+            ),
+            Self::Unprocessable => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "urn:accord:problem:unprocessable",
+                "The request cannot be carried out",
             ),
             Self::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,

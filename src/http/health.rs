@@ -75,6 +75,8 @@ mod tests {
             held: 0,
             gap: None,
             registration: None,
+            silent_since: None,
+            reconciliation: None,
         }
     }
 

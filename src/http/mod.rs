@@ -9,6 +9,8 @@ pub mod error;
 pub mod health;
 pub mod library;
 pub mod path;
+pub mod quarantine;
+pub mod reconciliations;
 pub mod server;
 pub mod status;
 
@@ -35,6 +37,7 @@ pub use access::Access;
 pub use error::Problem;
 pub use library::LibraryRoutes;
 pub use path::RoutePath;
+pub use reconciliations::Reconcilable;
 pub use server::{Limits, serve};
 pub use status::PipelineStatus;
 
@@ -53,7 +56,9 @@ pub struct HttpPipeline {
     pub webhook: Option<Arc<Webhook>>,
     /// Where its table can be read.
     pub library: Option<LibraryRoutes>,
-    /// What is known of its gap and its registration.
+    /// What may be asked of its reconciler; none where there is nothing to compare with.
+    pub reconcile: Option<Reconcilable>,
+    /// What is known of its gap, its registration and its reconciliations.
     pub status: watch::Receiver<PipelineStatus>,
 }
 
@@ -81,6 +86,8 @@ pub fn router(
     let pipelines: Arc<[HttpPipeline]> = pipelines.into();
     let guarded = Router::new()
         .merge(status::routes(Arc::clone(&pipelines)))
+        .merge(reconciliations::routes(Arc::clone(&pipelines), pool.clone()))
+        .merge(quarantine::routes(Arc::clone(&pipelines), pool.clone()))
         .route("/metrics", get(numbers).with_state(metrics))
         .route_layer(middleware::from_fn_with_state(access.clone(), access::guard));
     Ok(router

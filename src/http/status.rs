@@ -20,14 +20,19 @@ use super::{HttpPipeline, json};
 use crate::apply::Health;
 use crate::library::pipeline::GapRecord;
 use crate::library::registration::RegistrationState;
+use crate::reconcile::record::Run;
 
-/// What the keepers of a pipeline's gap and registration let be known.
+/// What the keepers of a pipeline's gap, registration and reconciliations let be known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PipelineStatus {
     /// Changes may have been missed.
     pub gap: Option<GapRecord>,
     /// How it stands with the sender; none for a pipeline that does not register.
     pub registration: Option<RegistrationState>,
+    /// The source changes without calling our webhook: its listener is lost or taken.
+    pub silent_since: Option<DateTime<Utc>>,
+    /// The newest reconciliation.
+    pub reconciliation: Option<Run>,
 }
 
 /// One pipeline as shown.
@@ -47,6 +52,12 @@ pub struct PipelineView {
     pub gap: Option<GapRecord>,
     /// How it stands with the sender.
     pub registration: Option<RegistrationState>,
+    /// The source changes without calling our webhook: its listener is lost or taken.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub silent_since: Option<DateTime<Utc>>,
+    /// The newest reconciliation.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reconciliation: Option<Run>,
 }
 
 /// A contract, by name.
@@ -100,7 +111,8 @@ impl From<Health> for HealthView {
 
 impl From<&HttpPipeline> for PipelineView {
     fn from(pipeline: &HttpPipeline) -> Self {
-        let PipelineStatus { gap, registration } = pipeline.status.borrow().clone();
+        let PipelineStatus { gap, registration, silent_since, reconciliation } =
+            pipeline.status.borrow().clone();
         Self {
             name: pipeline.name.to_string(),
             contract: ContractView {
@@ -112,6 +124,8 @@ impl From<&HttpPipeline> for PipelineView {
             held: pipeline.applier.held(),
             gap,
             registration,
+            silent_since,
+            reconciliation,
         }
     }
 }
@@ -164,6 +178,8 @@ mod tests {
             held: 3,
             gap: Some(GapRecord { since, reasons: vec!["outage".into()] }),
             registration: Some(RegistrationState { registered_since: Some(since), ..Default::default() }),
+            silent_since: None,
+            reconciliation: None,
         };
         insta::assert_json_snapshot!(view, @r#"
         {

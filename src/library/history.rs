@@ -3,11 +3,12 @@
 //! Promises: reads only. Must not know: how it is shown.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgRow;
 use sqlx::{PgExecutor, Row as _};
 
 /// One line of a row's history.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Its place in the pipeline's ledger.
     pub position: i64,
@@ -49,20 +50,22 @@ pub async fn of_key(
     .bind(limit)
     .fetch_all(executor)
     .await?;
-    rows.iter()
-        .rev()
-        .map(|row| {
-            Ok(Event {
-                position: row.try_get(0)?,
-                at: row.try_get(1)?,
-                outcome: row.try_get(2)?,
-                origin: row.try_get(3)?,
-                op: row.try_get(4)?,
-                changes: row.try_get(5)?,
-                contract: row.try_get(6)?,
-                event_id: row.try_get(7)?,
-                quarantine: row.try_get(8)?,
-            })
+    rows.iter().rev().map(Event::read).collect()
+}
+
+impl Event {
+    /// Reads a line of the ledger, its columns in the order of the fields.
+    pub(super) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            position: row.try_get(0)?,
+            at: row.try_get(1)?,
+            outcome: row.try_get(2)?,
+            origin: row.try_get(3)?,
+            op: row.try_get(4)?,
+            changes: row.try_get(5)?,
+            contract: row.try_get(6)?,
+            event_id: row.try_get(7)?,
+            quarantine: row.try_get(8)?,
         })
-        .collect()
+    }
 }

@@ -101,7 +101,8 @@ pub async fn mark_gap(
     reasons: &[&str],
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "update accord.pipeline set gap_since = coalesce(gap_since, now()),
+        // The clock, for the transaction began earlier: a run that began meanwhile may not have seen what it writes.
+        "update accord.pipeline set gap_since = coalesce(gap_since, now()), gap_marked_at = clock_timestamp(),
              gap_reasons = (select array_agg(distinct reason) from unnest(gap_reasons || $2) reason)
          where id = $1",
     )
@@ -110,6 +111,23 @@ pub async fn mark_gap(
     .execute(executor)
     .await
     .map(drop)
+}
+
+/// Forgets the gap, unless it was marked again since `began`.
+pub async fn clear_gap(
+    executor: impl PgExecutor<'_>,
+    pipeline: i16,
+    began: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
+    let cleared = sqlx::query(
+        "update accord.pipeline set gap_since = null, gap_reasons = '{}'
+         where id = $1 and gap_since is not null and (gap_marked_at is null or gap_marked_at < $2)",
+    )
+    .bind(pipeline)
+    .bind(began)
+    .execute(executor)
+    .await?;
+    Ok(cleared.rows_affected() > 0)
 }
 
 /// Since when, and why, changes may have been missed.

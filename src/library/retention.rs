@@ -1,7 +1,7 @@
 //! Retention: what is older than its policy leaves, a bounded piece at a time.
 //!
 //! Promises: the ledger is never cut past the oldest open quarantine entry; open entries and the bytes they
-//! need are kept; each statement is short. Must not know: who runs it, or when.
+//! need are kept, and so is the newest reconciliation that found something out; each statement is short. Must not know: who runs it, or when.
 
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub struct Policy {
     pub quarantine: Duration,
     /// Event ids: the window within which a repeat is recognised.
     pub event_id: Duration,
+    /// Reconciliations that ended.
+    pub reconciliation: Duration,
     /// Results of dataset checks.
     pub check: Duration,
 }
@@ -31,6 +33,8 @@ pub struct Swept {
     pub bodies: u64,
     /// Event ids.
     pub event_ids: u64,
+    /// Reconciliations.
+    pub reconciliations: u64,
     /// Runs of dataset checks, with their results.
     pub checks: u64,
 }
@@ -77,8 +81,21 @@ pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sql
         "delete from accord.body where hash = any(array(
              select hash from accord.body b
              where received_at < now() - make_interval(secs => $1)
-               and not exists (select from accord.quarantine q where q.body = b.hash) limit $2))",
+               and not exists (select from accord.quarantine q where q.body = b.hash)
+               and not exists (select from accord.quarantine q where q.edit = b.hash) limit $2))",
         Duration::from_hours(1),
+    )
+    .await?;
+    let reconciliations = pieces(
+        conn,
+        // The newest that counted the reference's rows stays: the next one is measured by it.
+        "delete from accord.reconciliation where ctid = any(array(
+             select r.ctid from accord.reconciliation r
+             where r.finished_at < now() - make_interval(secs => $1)
+               and exists (select from accord.reconciliation newer
+                           where newer.pipeline = r.pipeline and newer.id > r.id
+                             and newer.state in ('clean', 'drift', 'repaired')) limit $2))",
+        policy.reconciliation,
     )
     .await?;
     let checks = pieces(
@@ -89,7 +106,7 @@ pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sql
         policy.check,
     )
     .await?;
-    Ok(Swept { ledger, quarantine, bodies, event_ids, checks })
+    Ok(Swept { ledger, quarantine, bodies, event_ids, reconciliations, checks })
 }
 
 async fn pieces(conn: &mut PgConnection, sql: &'static str, age: Duration) -> Result<u64, sqlx::Error> {

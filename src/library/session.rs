@@ -68,7 +68,11 @@ pub async fn connect_checker(options: &PgConnectOptions) -> Result<PgConnection,
     connect(options, MEASURING).await
 }
 
-async fn connect(options: &PgConnectOptions, pinned: &'static str) -> Result<PgConnection, sqlx::Error> {
+/// Opens a connection with settings of its own.
+pub(crate) async fn connect(
+    options: &PgConnectOptions,
+    pinned: &'static str,
+) -> Result<PgConnection, sqlx::Error> {
     let options = options.clone().application_name("accord").disable_statement_logging();
     let connecting = async {
         let mut connection = PgConnection::connect_with(&options).await?;

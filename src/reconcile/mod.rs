@@ -7,8 +7,30 @@
 //! `diff` (preflight ► digest ► leaf ► confirm) only reads. `run` adds breakers and `repair`. `runner` and
 //! `store` keep runs in the database, one at a time, whoever asked for them.
 
+pub mod backfill;
+mod breaker;
+mod confirm;
+mod copy;
+mod cron;
+mod diff;
+mod digest;
+mod inconclusive;
+mod key;
+mod leaf;
+pub mod lock;
+mod preflight;
 mod progress;
+pub mod record;
+mod repair;
 mod report;
+mod run;
+pub mod runner;
+pub mod schedule;
+mod side;
+mod silence;
+pub mod standing;
+pub mod store;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +39,13 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::contract::{Contract, Identifier};
 
+pub use breaker::Limits;
+pub use cron::{Schedule, ScheduleError};
+pub use diff::{Difference, Findings, Found, diff};
+pub use inconclusive::{Inconclusive, Side};
 pub use progress::{Progress, Snapshot, Stage};
 pub use report::{Bytes, ChangedColumn, Counts, Drift, Kind, Report, Rows, State};
+pub use run::{Work, run};
 
 /// One of the two tables.
 #[derive(Clone, Debug)]

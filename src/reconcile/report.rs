@@ -128,6 +128,21 @@ impl Report {
     /// Rows listed where not all are asked for.
     pub const SAMPLE: usize = 20;
 
+    /// The report of what could not be found out.
+    pub(super) fn inconclusive(reason: String) -> Self {
+        Self {
+            state: State::Inconclusive,
+            counts: Counts::default(),
+            rows: Rows::default(),
+            dirty_buckets: None,
+            candidates: 0,
+            drift: Vec::new(),
+            reason: Some(reason),
+            seconds: 0.0,
+            bytes: Bytes::default(),
+        }
+    }
+
     /// What a command that ends with this report says to its shell: 0 clean or done, 3 drift, 4 held or
     /// inconclusive.
     pub fn exit_code(&self) -> u8 {

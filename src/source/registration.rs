@@ -2,7 +2,8 @@
 //!
 //! Promises: registers as soon as the sender can be reached, again every `keep_alive`, and marks a gap whenever
 //! the sender may have spoken while nobody was told to listen. The sender cannot be asked who is registered, so a
-//! restart or another listener between two successful registrations goes unseen: the reconciler is there for it.
+//! restart or another listener between two successful registrations goes unseen here: the reconciler notices it, and
+//! has us register again.
 //! The token appears in no log, state or error. Must not know: what a webhook carries.
 //!
 //! Run it on the leader alone: there is one listener slot, and all replicas answer the same URL.
@@ -15,6 +16,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::{Client, RequestBuilder, StatusCode, redirect};
 use serde::Serialize;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -116,6 +118,7 @@ pub struct Registrar {
     client: Client,
     sender: Arc<Sender>,
     observer: Arc<dyn Observer>,
+    again: Arc<Notify>,
 }
 
 impl Registrar {
@@ -134,7 +137,13 @@ impl Registrar {
             // A kept connection may have been closed meanwhile, which would look like a sender that is away.
             .pool_max_idle_per_host(0)
             .build()?;
-        Ok(Self { config, listener, client, sender, observer })
+        Ok(Self { config, listener, client, sender, observer, again: Arc::default() })
+    }
+
+    /// The same, to be told by `again` when not to wait for the next keep-alive: the slot may be another's.
+    #[must_use]
+    pub fn told_by(self, again: Arc<Notify>) -> Self {
+        Self { again, ..self }
     }
 
     /// Keeps us registered until `stop`.
@@ -170,7 +179,13 @@ impl Registrar {
                 }
             };
             // Not one after the other: the library may be away, and the CMS is not to wait for it.
-            tokio::join!(sleep(pause), self.write_attempt());
+            let rest = async {
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = self.again.notified() => {}
+                }
+            };
+            tokio::join!(rest, self.write_attempt());
         }
     }
 

@@ -4,6 +4,8 @@
 //! so that counting on the hot path is an atomic addition; every series exists from the start, at zero.
 //! Must not know: HTTP, or why something is counted.
 
+mod reconciling;
+
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,6 +23,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::change::Origin;
+use reconciling::Reconciling;
+pub use reconciling::{ReconcileMetrics, Running};
 
 /// The format of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -57,6 +61,7 @@ struct Families {
     registered: Family<PipelineLabel, Gauge>,
     possible_gap: Family<PipelineLabel, Gauge>,
     leader: Gauge,
+    reconciling: Reconciling,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -111,6 +116,7 @@ impl Metrics {
             registered: register(r, "registered", "Whether the sender knows our webhook, 0 or 1"),
             possible_gap: register(r, "possible_gap", "Whether changes may have been missed, 0 or 1"),
             leader: register(r, "leader", "Whether this process leads the replicas, 0 or 1"),
+            reconciling: Reconciling::new(r),
             last_webhooks,
             registry,
         };
@@ -142,6 +148,7 @@ impl Metrics {
             last_webhook: families.last_webhooks.of(&pipeline),
             registered: families.registered.get_or_create_owned(&label),
             possible_gap: families.possible_gap.get_or_create_owned(&label),
+            reconciling: families.reconciling.pipeline(&pipeline),
             families: Arc::clone(&self.families),
             pipeline,
         };
@@ -199,6 +206,7 @@ struct Series {
     last_webhook: Arc<AtomicI64>,
     registered: Gauge,
     possible_gap: Gauge,
+    reconciling: ReconcileMetrics,
 }
 
 impl PipelineMetrics {
@@ -257,6 +265,11 @@ impl PipelineMetrics {
     /// Whether the sender knows our webhook.
     pub fn registered(&self, registered: bool) {
         self.series.registered.set(registered.into());
+    }
+
+    /// The numbers of its reconciliations.
+    pub fn reconciling(&self) -> &ReconcileMetrics {
+        &self.series.reconciling
     }
 
     /// Whether changes may have been missed.
@@ -342,6 +355,10 @@ mod tests {
             r#"accord_unknown_fields_total{pipeline="fragrances"} 0"#,
             r#"accord_registered{pipeline="fragrances"} 0"#,
             r#"accord_possible_gap{pipeline="fragrances"} 0"#,
+            r#"accord_reconciliations_total{pipeline="fragrances",state="aborted"} 0"#,
+            r#"accord_reconciliation_running{pipeline="fragrances"} 0"#,
+            r#"accord_reconciliation_drift_rows{pipeline="fragrances",kind="stale"} 0"#,
+            r#"accord_silent_source{pipeline="fragrances"} 0"#,
             "accord_leader 0",
             concat!(r#"accord_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
         ] {

@@ -19,6 +19,10 @@ pub(crate) struct Configure<'a> {
     pub(crate) cms_port: Option<u16>,
     /// The database of the CMS, as the reference.
     pub(crate) reference: Option<&'a str>,
+    /// The lines of `[pipeline.fragrances.reconcile]`; without them there is no such section.
+    pub(crate) reconcile: Option<&'a str>,
+    /// How often to register again, where not every second.
+    pub(crate) keep_alive: Option<&'a str>,
 }
 
 /// A running server with its library; it ends with its owner.
@@ -49,6 +53,28 @@ impl Server {
         self.accord.process.terminate();
         self.accord.process.wait().await;
         self.accord = serve(&self.config, self.address).await;
+    }
+
+    /// Ends it as a power cut would and starts it anew, on the same library and port.
+    pub(crate) async fn crash(&mut self) {
+        self.accord.process.kill9();
+        self.accord = serve(&self.config, self.address).await;
+    }
+
+    /// One more server on the same library.
+    pub(crate) async fn replica(&self) -> Accord {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        serve(&self.config.replace(&self.address.to_string(), &address.to_string()), address).await
+    }
+
+    /// Asks for something with a body.
+    pub(crate) async fn post(&self, path: &str, content_type: &str, body: &str) -> (Reply, Option<String>) {
+        let request = self.http.post(format!("{}{path}", self.accord.url));
+        let request = request.header("content-type", content_type).body(body.to_owned());
+        let answer = request.send().await.expect("an answer");
+        let location = answer.headers().get("location");
+        let location = location.map(|value| value.to_str().expect("an address").to_owned());
+        (Reply::read(answer).await.expect("a whole answer"), location)
     }
 
     /// The webhook's path with its token, as a sender is told.
@@ -127,7 +153,8 @@ async fn serve(config: &str, address: SocketAddr) -> Accord {
 }
 
 fn configuration(library: &str, address: SocketAddr, configure: Configure<'_>) -> String {
-    let Configure { http, cms_port, reference } = configure;
+    let Configure { http, cms_port, reference, reconcile, keep_alive } = configure;
+    let keep_alive = keep_alive.unwrap_or("1s");
     let contract = concat!(env!("CARGO_MANIFEST_DIR"), "/contracts/fragrances.yaml");
     let mut config = format!(
         r#"
@@ -156,7 +183,7 @@ auth = "token"
             r#"
 [pipeline.fragrances.source.webhook.register]
 url = "http://127.0.0.1:{port}/listener"
-keep_alive = "1s"
+keep_alive = "{keep_alive}"
 "#
         )
     });
@@ -169,6 +196,7 @@ table = "fragrances"
 "#
         )
     });
-    config.extend([register, reference].into_iter().flatten());
+    let reconcile = reconcile.map(|lines| format!("\n[pipeline.fragrances.reconcile]\n{lines}\n"));
+    config.extend([register, reference, reconcile].into_iter().flatten());
     config
 }

@@ -129,5 +129,6 @@ pub(crate) fn deletion(id: i64) -> Change {
         event_id: None,
         body: Body::new(format!("delete {id}"), Vec::new()),
         pointer: String::new(),
+        replays: None,
     }
 }

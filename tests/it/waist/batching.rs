@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::runtime::Runtime;
 
+use super::follow::{follow, reference};
 use crate::harness::{ITEM_TABLE, Waist, Wish, deletion};
 
 /// One step of a history.
@@ -15,6 +16,7 @@ use crate::harness::{ITEM_TABLE, Waist, Wish, deletion};
 enum Step {
     Delta { id: i64, name: Option<&'static str>, price: Option<&'static str>, tag: Option<&'static str> },
     Delete { id: i64 },
+    Follow { id: i64, may_delete: bool },
 }
 
 /// Few keys and few values, so that changes meet; among them what the gate refuses and what only the
@@ -36,13 +38,15 @@ fn step() -> impl Strategy<Value = Step> {
             price: price.or(Some("1")),
             tag: tag.or(Some("null")),
         }),
-        2 => id.prop_map(|id| Step::Delete { id }),
+        2 => id.clone().prop_map(|id| Step::Delete { id }),
+        2 => (id, any::<bool>()).prop_map(|(id, may_delete)| Step::Follow { id, may_delete }),
     ]
 }
 
 fn change(waist: &Waist, step: &Step) -> Change {
     match step {
         Step::Delete { id } => deletion(*id),
+        Step::Follow { id, may_delete } => follow(*id, *may_delete),
         Step::Delta { id, name, price, tag } => {
             let mut body = format!(r#"{{"id":{id}"#);
             for (field, value) in [("name", name), ("price", price), ("tag", tag)] {
@@ -90,14 +94,36 @@ async fn run(batched: &Waist, single: &Waist, history: &[Vec<Step>]) -> Result<(
     Ok(())
 }
 
-fn any_batching_equals_one_by_one(extra: &str, cases: u32, insert_defaults: bool) {
+/// A row that any table takes, one that only some take, and one that the contract refuses; the fourth is absent.
+const REFERENCE: &str = "insert into item values
+    (0, 'a', 1, 'x'), (1, 'b', -1, null), (2, 'a name that is far too long for its column', 1, 'y')";
+
+/// Whom to ask for a row's truth, and what that is worth.
+#[derive(Clone, Copy)]
+enum Truth {
+    Payload,
+    Reference(Mode),
+}
+
+fn any_batching_equals_one_by_one(extra: &str, cases: u32, insert_defaults: bool, truth: Truth) {
     let runtime = Runtime::new().unwrap();
+    let (mode, source) = match truth {
+        Truth::Payload => (Mode::Apply, None),
+        Truth::Reference(mode) => (mode, Some(runtime.block_on(reference(REFERENCE)))),
+    };
+    let reference = source.as_ref().map(|(_, settings)| settings);
     let table = format!("{ITEM_TABLE}; {extra}");
     let mut contract = crate::harness::ITEM.to_owned();
     if insert_defaults {
         contract += "customProperties: [{property: accord.insert, value: defaults}]\n";
     }
-    let wish = || Wish { table: &table, contract: &contract, mode: Mode::Apply, ..Wish::default() };
+    let wish = || Wish {
+        table: &table,
+        contract: &contract,
+        mode,
+        reference: reference.cloned(),
+        ..Wish::default()
+    };
     let (batched, single) = runtime.block_on(async { (Waist::new(wish()).await, Waist::new(wish()).await) });
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&history(), |history| runtime.block_on(run(&batched, &single, &history)));
@@ -108,18 +134,18 @@ fn any_batching_equals_one_by_one(extra: &str, cases: u32, insert_defaults: bool
 
 #[test]
 fn batches_equal_one_by_one_on_a_plain_table() {
-    any_batching_equals_one_by_one("", 150, false);
+    any_batching_equals_one_by_one("", 150, false, Truth::Payload);
 }
 
 #[test]
 fn batches_equal_one_by_one_where_defaults_fill_new_rows() {
-    any_batching_equals_one_by_one("alter table item alter price set default 7", 150, true);
+    any_batching_equals_one_by_one("alter table item alter price set default 7", 150, true, Truth::Payload);
 }
 
 #[test]
 fn batches_equal_one_by_one_under_check_and_unique_constraints() {
     let extra = "alter table item add check (price >= 0), add unique (name)";
-    any_batching_equals_one_by_one(extra, 200, false);
+    any_batching_equals_one_by_one(extra, 200, false, Truth::Payload);
 }
 
 #[test]
@@ -134,5 +160,19 @@ fn batches_equal_one_by_one_under_deferred_constraints_and_triggers() {
                 return new;
             end $$;
         create trigger touch before insert or update on item for each row execute function touch();";
-    any_batching_equals_one_by_one(extra, 60, false);
+    any_batching_equals_one_by_one(extra, 60, false, Truth::Payload);
+}
+
+#[test]
+fn batches_equal_one_by_one_where_the_reference_completes_what_payloads_say() {
+    let extra = "alter table item add check (price >= 0), add unique (name)";
+    any_batching_equals_one_by_one("", 80, false, Truth::Reference(Mode::Apply));
+    any_batching_equals_one_by_one(extra, 80, false, Truth::Reference(Mode::Apply));
+}
+
+#[test]
+fn batches_equal_one_by_one_where_the_reference_overrules_what_payloads_say() {
+    let extra = "alter table item add check (price >= 0), add unique (name)";
+    any_batching_equals_one_by_one("", 80, false, Truth::Reference(Mode::Refetch));
+    any_batching_equals_one_by_one(extra, 80, false, Truth::Reference(Mode::Refetch));
 }

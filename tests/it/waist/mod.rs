@@ -2,5 +2,6 @@
 
 mod batching;
 mod disposition;
+mod follow;
 mod promises;
 mod retention;

@@ -263,6 +263,7 @@ schema:
         event_id: None,
         body: Body::new("delete", Vec::new()),
         pointer: String::new(),
+        replays: None,
     };
     assert_eq!(words(&waist.applier.apply(vec![gone]).await.unwrap()), ["applied"]);
     assert_eq!(waist.read("select count(*)::text from everything").await, "0");

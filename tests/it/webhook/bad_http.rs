@@ -13,8 +13,13 @@ use crate::harness::{Configure, Server, eventually, free_port};
 const SOON: Duration = Duration::from_secs(30);
 
 /// A server that does not wait long for a slow client.
-const IMPATIENT: Configure<'_> =
-    Configure { http: "header_timeout = \"1s\"\nbody_timeout = \"1s\"", cms_port: None, reference: None };
+const IMPATIENT: Configure<'_> = Configure {
+    http: "header_timeout = \"1s\"\nbody_timeout = \"1s\"",
+    cms_port: None,
+    reference: None,
+    reconcile: None,
+    keep_alive: None,
+};
 
 /// The delta that well-formed requests carry.
 const DELTA: &str = r#"{"fragrance_id": 1, "cost": 77}"#;

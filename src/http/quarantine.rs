@@ -1,0 +1,429 @@
+//! `/api/v1/quarantine`: list what was refused, look at one, try it again, put it aside, erase it.
+//!
+//! Promises: what the contract calls sensitive is masked unless `raw=true` asks for it, which is logged; bodies have
+//! to be JSON by their type, which no form of another site can send; a replay of many is a resource with progress.
+//! Must not know: what a replay may set.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State as Shared};
+use axum::http::StatusCode;
+use axum::http::header::{self, HeaderValue};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
+use validator::Validate;
+
+use super::error::{Kind, Problem};
+use super::reconciliations::not_taken;
+use super::{HttpPipeline, json};
+use crate::change::Outcome;
+use crate::contract::gate::Gate;
+use crate::library::quarantine::close::{self, Decided, Decision};
+use crate::library::quarantine::read::{self, Entry, Filter, From, State};
+use crate::quarantine::bulk::{self, Bulk};
+use crate::quarantine::{Mask, ReplayError, Replayer};
+
+const ROOT: &str = "/api/v1/quarantine";
+
+/// The longest body of a request here: an edited payload may be as long as a record.
+const BODY_LIMIT: usize = 1024 * 1024;
+
+/// Events of a row's history that are shown with an entry.
+const HISTORY: i64 = 100;
+
+/// Who decides, as far as this API knows.
+const BY: &str = "api";
+
+#[derive(Clone)]
+struct Service {
+    pipelines: Arc<[HttpPipeline]>,
+    pool: PgPool,
+}
+
+pub(super) fn routes(pipelines: Arc<[HttpPipeline]>, pool: PgPool) -> Router {
+    Router::new()
+        .route(ROOT, get(list))
+        .route("/api/v1/quarantine/replays", post(replay_many))
+        .route("/api/v1/quarantine/replays/{id}", get(one_replay))
+        .route("/api/v1/quarantine/{id}", get(one))
+        .route("/api/v1/quarantine/{id}/replay", post(replay))
+        .route("/api/v1/quarantine/{id}/discard", post(discard))
+        .route("/api/v1/quarantine/{id}/purge", post(purge))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(Service { pipelines, pool })
+}
+
+impl HttpPipeline {
+    /// Tries entries of this pipeline again.
+    pub fn replayer(&self, pool: &PgPool) -> Replayer {
+        let gate = Gate::new(Arc::clone(&self.contract));
+        Replayer::new(Arc::clone(&self.name), gate, self.applier.clone(), pool.clone())
+    }
+}
+
+/// The query of `GET /api/v1/quarantine`. Ages are read as those of a filter.
+#[derive(Debug, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    pipeline: Option<String>,
+    state: Option<Word>,
+    reason: Option<String>,
+    rule: Option<String>,
+    key: Option<String>,
+    older_than: Option<String>,
+    newer_than: Option<String>,
+    #[serde(default = "Wish::limit")]
+    #[validate(range(min = 1, max = 500))]
+    limit: i64,
+    before: Option<i64>,
+    #[serde(default)]
+    raw: bool,
+}
+
+/// A state, or any.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Any,
+    #[serde(untagged)]
+    One(State),
+}
+
+impl Wish {
+    fn limit() -> i64 {
+        50
+    }
+
+    fn filter(&self) -> Option<Filter> {
+        let age = |text: &Option<String>| match text {
+            None => Some(None),
+            Some(text) => humantime::parse_duration(text).ok().map(Some),
+        };
+        let filter = Filter {
+            pipeline: self.pipeline.clone(),
+            state: match self.state {
+                None => Some(State::Open),
+                Some(Word::Any) => None,
+                Some(Word::One(state)) => Some(state),
+            },
+            reason: self.reason.clone(),
+            rule: self.rule.clone(),
+            key: self.key.clone(),
+            older_than: age(&self.older_than)?,
+            newer_than: age(&self.newer_than)?,
+        };
+        Some(filter).filter(|filter| filter.fault().is_none())
+    }
+
+    /// Where the next page is.
+    fn next(&self, before: i64) -> String {
+        let state = self.state.map(|state| match state {
+            Word::Any => "any",
+            Word::One(state) => state.as_str(),
+        });
+        let texts = [
+            ("pipeline", self.pipeline.as_deref()),
+            ("state", state),
+            ("reason", self.reason.as_deref()),
+            ("rule", self.rule.as_deref()),
+            ("key", self.key.as_deref()),
+            ("older_than", self.older_than.as_deref()),
+            ("newer_than", self.newer_than.as_deref()),
+            ("raw", self.raw.then_some("true")),
+        ];
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(texts.iter().filter_map(|(name, text)| Some((*name, (*text)?))));
+        query.append_pair("limit", &self.limit.to_string()).append_pair("before", &before.to_string());
+        format!("{ROOT}?{}", query.finish())
+    }
+}
+
+/// A page of entries, the newest first.
+#[derive(Debug, Serialize)]
+struct Page {
+    data: Vec<Entry>,
+    /// Where the next page is, if there is more.
+    next: Option<String>,
+}
+
+async fn list(
+    Shared(service): Shared<Service>,
+    wish: Result<Query<Wish>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let wish = wish.ok().map(|Query(wish)| wish).filter(|wish| wish.validate().is_ok());
+    let Some((filter, wish)) = wish.and_then(|wish| Some((wish.filter()?, wish))) else {
+        let states = State::ALL.map(State::as_str).join(", ");
+        return Err(Problem::new(
+            Kind::BadRequest,
+            format!(
+                "The query takes `pipeline`, `state` ({states}, or any), `reason`, `rule`, `key`, `older_than` and \
+                 `newer_than` (such as 90s, 2h, 7days), `limit` (1 to 500), `before` (an id) and `raw` (true or false)."
+            ),
+        ));
+    };
+    let mut conn = service.connection().await?;
+    let found = read::list(&mut *conn, &filter, From::Newest(wish.before), wish.limit + 1).await;
+    let mut data = found.map_err(|error| Problem::database(&error))?;
+    let has_more = i64::try_from(data.len()).is_ok_and(|found| found > wish.limit);
+    data.truncate(usize::try_from(wish.limit).unwrap_or(usize::MAX));
+    let next = data.last().filter(|_| has_more).map(|last| wish.next(last.id));
+    if wish.raw {
+        tracing::info!(entries = data.len(), by = BY, "the raw view of quarantine entries was asked for");
+    }
+    let data = data.into_iter().map(|entry| service.mask(&entry.pipeline, wish.raw).entry(entry)).collect();
+    Ok(json(StatusCode::OK, &Page { data, next }))
+}
+
+/// The query of `GET /api/v1/quarantine/{id}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct View {
+    #[serde(default)]
+    raw: bool,
+}
+
+async fn one(
+    Shared(service): Shared<Service>,
+    id: Result<Path<i64>, PathRejection>,
+    view: Result<Query<View>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Path(id) = id.map_err(|_| unknown())?;
+    let Query(View { raw }) = view.map_err(|_| {
+        Problem::new(Kind::BadRequest, "The query takes `raw` (true or false) and nothing else.")
+    })?;
+    service.shown(id, raw).await
+}
+
+/// The body of `POST /api/v1/quarantine/{id}/replay`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Edited {
+    /// The record to try in the place of the original one.
+    #[serde(default)]
+    payload: Option<Box<RawValue>>,
+}
+
+/// What came of a replay.
+#[derive(Debug, Serialize)]
+struct Replayed {
+    id: i64,
+    state: State,
+    /// Columns that newer data had settled.
+    left_over: Vec<String>,
+    result: Outcome,
+}
+
+async fn replay(
+    Shared(service): Shared<Service>,
+    id: Result<Path<i64>, PathRejection>,
+    edited: Result<Json<Edited>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Path(id) = id.map_err(|_| unknown())?;
+    let form = r#"{} for the original payload, or {"payload": {…}} for an edited one"#;
+    let Json(Edited { payload }) = edited.map_err(|rejection| not_taken(&rejection, form))?;
+    let pipeline = service.whole(id).await?.entry.pipeline;
+    let replayer = service.replayer(&pipeline)?;
+    let payload = payload.map(|payload| payload.get().as_bytes().to_vec());
+    let result = replayer.one(id, payload).await.map_err(problem)?;
+    let result = service.mask(&pipeline, false).outcome(result);
+    let whole = service.whole(id).await?;
+    let told = Replayed { id, state: whole.entry.state, left_over: whole.left_over, result };
+    Ok(json(StatusCode::OK, &told))
+}
+
+/// The body of a decision.
+#[derive(Debug, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct Reason {
+    #[validate(length(min = 1, max = 1000))]
+    reason: String,
+}
+
+async fn discard(
+    Shared(service): Shared<Service>,
+    id: Result<Path<i64>, PathRejection>,
+    reason: Result<Json<Reason>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let (id, reason) = decision(id, reason, "the entry is put aside")?;
+    let mut conn = service.connection().await?;
+    let decided = close::discard(&mut conn, id, Decision { by: BY, reason: &reason }).await;
+    decided_on(id, decided, "discarded")
+}
+
+async fn purge(
+    Shared(service): Shared<Service>,
+    id: Result<Path<i64>, PathRejection>,
+    reason: Result<Json<Reason>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let (id, reason) = decision(id, reason, "its bytes are erased")?;
+    let mut conn = service.connection().await?;
+    let decided = close::purge(&mut conn, id, Decision { by: BY, reason: &reason }).await;
+    decided_on(id, decided, "purged")
+}
+
+fn decision(
+    id: Result<Path<i64>, PathRejection>,
+    reason: Result<Json<Reason>, JsonRejection>,
+    what: &str,
+) -> Result<(i64, String), Problem> {
+    let Path(id) = id.map_err(|_| unknown())?;
+    let form = format!(r#"{{"reason": "why {what}"}}"#);
+    let Json(mut reason) = reason.map_err(|rejection| not_taken(&rejection, &form))?;
+    reason.reason = reason.reason.trim().to_owned();
+    if reason.validate().is_err() || reason.reason.contains('\0') {
+        let detail = format!("Say in `reason`, in 1 to 1000 characters, why {what}: it is kept.");
+        return Err(Problem::new(Kind::Unprocessable, detail));
+    }
+    Ok((id, reason.reason))
+}
+
+/// What came of a decision.
+#[derive(Serialize)]
+struct Done {
+    id: i64,
+    state: &'static str,
+    /// So many other entries need the same bytes, which stay until the last of them is purged.
+    bytes_shared_with: i64,
+}
+
+fn decided_on(
+    id: i64,
+    decided: Result<Decided, sqlx::Error>,
+    state: &'static str,
+) -> Result<Response, Problem> {
+    match decided.map_err(|error| Problem::database(&error))? {
+        Decided::Done { bytes_shared_with } => {
+            Ok(json(StatusCode::OK, &Done { id, state, bytes_shared_with }))
+        }
+        Decided::Unknown => Err(unknown()),
+        Decided::Not(is) => Err(Problem::new(
+            Kind::Conflict,
+            format!("The entry is {} already, and so cannot be {state}.", is.as_str()),
+        )),
+    }
+}
+
+/// The body of `POST /api/v1/quarantine/replays`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Many {
+    filter: Filter,
+}
+
+async fn replay_many(
+    Shared(service): Shared<Service>,
+    many: Result<Json<Many>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let form = r#"{"filter": {"pipeline": "NAME", "reason": "…", "rule": "…", "key": "…", "older_than": "2h", "newer_than": "7days"}}, every part of the filter optional"#;
+    let Json(Many { filter }) = many.map_err(|rejection| not_taken(&rejection, form))?;
+    if let Some(fault) = filter.fault() {
+        return Err(Problem::new(Kind::Unprocessable, fault));
+    }
+    if filter.state.is_some_and(|state| state != State::Open) {
+        let detail = "Only open entries can be replayed: leave `state` out of the filter.";
+        return Err(Problem::new(Kind::Unprocessable, detail));
+    }
+    if let Some(pipeline) = &filter.pipeline {
+        service.replayer(pipeline)?;
+    }
+    let bulk = bulk::request(&service.pool, &filter, BY).await.map_err(|error| Problem::database(&error))?;
+    let address = format!("{ROOT}/replays/{}", bulk.id);
+    let mut response = json(StatusCode::ACCEPTED, &bulk);
+    // Digits and slashes are legal in a header.
+    let location = HeaderValue::try_from(address).unwrap_or_else(|_| HeaderValue::from_static(ROOT));
+    response.headers_mut().insert(header::LOCATION, location);
+    // It outlives the request; a process that ends before it does leaves a replay that shows as aborted.
+    tokio::spawn(async move { service.work(&bulk).await });
+    Ok(response)
+}
+
+async fn one_replay(
+    Shared(service): Shared<Service>,
+    id: Result<Path<i64>, PathRejection>,
+) -> Result<Response, Problem> {
+    let unknown = || {
+        Problem::new(Kind::NotFound, "No replay has this number: POST /api/v1/quarantine/replays starts one.")
+    };
+    let Path(id) = id.map_err(|_| unknown())?;
+    let mut conn = service.connection().await?;
+    let found = bulk::get(&mut *conn, id).await.map_err(|error| Problem::database(&error))?;
+    found.map(|bulk| json(StatusCode::OK, &bulk)).ok_or_else(unknown)
+}
+
+impl Service {
+    async fn connection(&self) -> Result<PoolConnection<sqlx::Postgres>, Problem> {
+        self.pool.acquire().await.map_err(|error| Problem::database(&error))
+    }
+
+    fn pipeline(&self, name: &str) -> Option<&HttpPipeline> {
+        self.pipelines.iter().find(|pipeline| *pipeline.name == *name)
+    }
+
+    fn replayer(&self, name: &str) -> Result<Replayer, Problem> {
+        self.pipeline(name).map(|pipeline| pipeline.replayer(&self.pool)).ok_or_else(|| {
+            let detail = format!(
+                "Pipeline `{name}` is not configured here, so nothing can be replayed into it: GET \
+                 /api/v1/pipelines lists those that are."
+            );
+            Problem::new(Kind::Unprocessable, detail)
+        })
+    }
+
+    fn mask(&self, pipeline: &str, raw: bool) -> Mask<'_> {
+        match self.pipeline(pipeline) {
+            _ if raw => Mask::Raw,
+            Some(pipeline) => Mask::By(&pipeline.contract),
+            None => Mask::All,
+        }
+    }
+
+    async fn whole(&self, id: i64) -> Result<read::Whole, Problem> {
+        let mut conn = self.connection().await?;
+        let found = read::one(&mut *conn, id).await.map_err(|error| Problem::database(&error))?;
+        found.ok_or_else(unknown)
+    }
+
+    async fn shown(&self, id: i64, raw: bool) -> Result<Response, Problem> {
+        let whole = self.whole(id).await?;
+        let mut conn = self.connection().await?;
+        let history = read::history(&mut *conn, id, HISTORY).await;
+        let history = history.map_err(|error| Problem::database(&error))?;
+        if raw {
+            tracing::info!(entry = id, by = BY, "the raw view of a quarantine entry was asked for");
+        }
+        let mask = self.mask(&whole.entry.pipeline, raw);
+        Ok(json(StatusCode::OK, &mask.whole(whole, history)))
+    }
+
+    async fn work(&self, bulk: &Bulk) {
+        let replayers: Vec<Replayer> =
+            self.pipelines.iter().map(|pipeline| pipeline.replayer(&self.pool)).collect();
+        match bulk::run(&self.pool, bulk, &replayers, |_| {}).await {
+            Ok(progress) => tracing::info!(replay = bulk.id, ?progress, "replayed quarantine entries"),
+            Err(error) => {
+                tracing::warn!(replay = bulk.id, %error, "the replay of quarantine entries ended early: {error}");
+            }
+        }
+    }
+}
+
+fn problem(error: ReplayError) -> Problem {
+    match error {
+        ReplayError::Unknown { .. } => unknown(),
+        ReplayError::Closed(_) => Problem::new(Kind::Conflict, format!("{error}.")),
+        ReplayError::Refused(_) => {
+            Problem::unavailable(std::time::Duration::from_secs(5), format!("{error}."))
+        }
+        ReplayError::Database(error) => Problem::database(&error),
+    }
+}
+
+fn unknown() -> Problem {
+    Problem::new(Kind::NotFound, "No quarantine entry has this number: GET /api/v1/quarantine lists them.")
+}

@@ -1,0 +1,281 @@
+//! `/api/v1/reconciliations`: ask for one, see how far it is and what it found, release one that was held.
+//!
+//! Promises: a run is a resource, asked for from any replica and carried out by the leader; bodies have to be JSON
+//! by their type, which no form of another site can send; what cannot be done is answered with what can. Must not
+//! know: how a run is carried out.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
+use axum::http::header::{self, HeaderValue};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
+use validator::Validate;
+
+use super::error::{Kind, Problem};
+use super::{HttpPipeline, json};
+use crate::reconcile::record::{Mode, Request, Run, RunState, Trigger};
+use crate::reconcile::store::{self, Filter, Releasable};
+
+/// What may be asked of a pipeline's reconciler.
+#[derive(Clone, Copy, Debug)]
+pub struct Reconcilable {
+    /// Its row in the library.
+    pub pipeline: i16,
+    /// Whether repairs may be asked for.
+    pub repairs: bool,
+}
+
+const ROOT: &str = "/api/v1/reconciliations";
+
+/// The longest body of a request here.
+const BODY_LIMIT: usize = 16 * 1024;
+
+#[derive(Clone)]
+struct Service {
+    pipelines: Arc<[HttpPipeline]>,
+    pool: PgPool,
+}
+
+pub(super) fn routes(pipelines: Arc<[HttpPipeline]>, pool: PgPool) -> Router {
+    Router::new()
+        .route(ROOT, get(list).post(ask))
+        .route("/api/v1/reconciliations/{id}", get(one))
+        .route("/api/v1/reconciliations/{id}/release", post(release))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(Service { pipelines, pool })
+}
+
+/// The body of `POST /api/v1/reconciliations`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    pipeline: String,
+    mode: Mode,
+}
+
+async fn ask(
+    State(service): State<Service>,
+    wanted: Result<Json<Wanted>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(Wanted { pipeline: name, mode }) = wanted.map_err(|rejection| {
+        not_taken(
+            &rejection,
+            r#"{"pipeline": "NAME", "mode": "diff"} or {"pipeline": "NAME", "mode": "repair"}"#,
+        )
+    })?;
+    let Reconcilable { pipeline, repairs } = service.reconcilable(&name)?;
+    if mode == Mode::Repair && !repairs {
+        return Err(Problem::new(
+            Kind::Unprocessable,
+            format!(
+                "`pipeline.{name}.reconcile.on_drift` is \"report\", so nothing is ever written: ask for mode \"diff\", \
+                 or change the setting."
+            ),
+        ));
+    }
+    let mut conn = service.connection().await?;
+    if let Some(id) = store::current(&mut conn, pipeline).await.map_err(|error| Problem::database(&error))? {
+        return Err(busy(id));
+    }
+    enqueue(&mut conn, pipeline, &Request::new(mode, Trigger::Manual)).await
+}
+
+/// The query of `GET /api/v1/reconciliations`.
+#[derive(Debug, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    pipeline: Option<String>,
+    state: Option<RunState>,
+    #[serde(default = "Wish::limit")]
+    #[validate(range(min = 1, max = 500))]
+    limit: i64,
+    before: Option<i64>,
+}
+
+impl Wish {
+    fn limit() -> i64 {
+        50
+    }
+}
+
+/// A piece of the list.
+#[derive(Debug, Serialize)]
+struct Page {
+    data: Vec<Run>,
+    /// Where the next piece is, if there is more.
+    next: Option<String>,
+}
+
+async fn list(
+    State(service): State<Service>,
+    wish: Result<Query<Wish>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let wish = wish.ok().map(|Query(wish)| wish).filter(|wish| wish.validate().is_ok());
+    let Some(Wish { pipeline, state, limit, before }) = wish else {
+        let states = RunState::ALL.map(RunState::as_str).join(", ");
+        return Err(Problem::new(
+            Kind::BadRequest,
+            format!(
+                "The query takes `pipeline`, `state` ({states}), `limit` (1 to 500) and `before` (an id)."
+            ),
+        ));
+    };
+    let mut conn = service.connection().await?;
+    let filter = Filter { pipeline, state, before, limit: limit + 1 };
+    let mut data = store::list(&mut conn, &filter).await.map_err(|error| Problem::database(&error))?;
+    let has_more = i64::try_from(data.len()).is_ok_and(|found| found > limit);
+    data.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let next = data.last().filter(|_| has_more).map(|last| next(&filter, limit, last.id));
+    Ok(json(StatusCode::OK, &Page { data, next }))
+}
+
+fn next(filter: &Filter, limit: i64, before: i64) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(filter.pipeline.iter().map(|name| ("pipeline", name)));
+    query.extend_pairs(filter.state.iter().map(|state| ("state", state.as_str())));
+    query.append_pair("limit", &limit.to_string()).append_pair("before", &before.to_string());
+    format!("{ROOT}?{}", query.finish())
+}
+
+async fn one(
+    State(service): State<Service>,
+    id: Result<Path<i64>, PathRejection>,
+) -> Result<Response, Problem> {
+    let Path(id) = id.map_err(|_| unknown())?;
+    let mut conn = service.connection().await?;
+    let found = store::one(&mut conn, id).await.map_err(|error| Problem::database(&error))?;
+    found.map(|run| json(StatusCode::OK, &run)).ok_or_else(unknown)
+}
+
+/// The body of `POST /api/v1/reconciliations/{id}/release`.
+#[derive(Debug, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct Release {
+    #[validate(length(min = 1, max = 1000))]
+    reason: String,
+}
+
+async fn release(
+    State(service): State<Service>,
+    id: Result<Path<i64>, PathRejection>,
+    release: Result<Json<Release>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Path(id) = id.map_err(|_| unknown())?;
+    let form = r#"{"reason": "why the limits do not count this time"}"#;
+    let Json(mut release) = release.map_err(|rejection| not_taken(&rejection, form))?;
+    release.reason = release.reason.trim().to_owned();
+    if release.validate().is_err() {
+        let detail =
+            "Say in `reason`, in 1 to 1000 characters, why the limits do not count this time: it is kept.";
+        return Err(Problem::new(Kind::Unprocessable, detail));
+    }
+    let mut conn = service.connection().await?;
+    let releasable = store::releasable(&mut *conn, id).await.map_err(|error| Problem::database(&error))?;
+    let pipeline = match releasable {
+        Releasable::Yes { pipeline } => service.may_repair(pipeline)?,
+        Releasable::Unknown => return Err(unknown()),
+        Releasable::NotHeld(state) => {
+            let detail = format!("Only a held run can be released; this one is {}.", state.as_str());
+            return Err(Problem::new(Kind::Conflict, detail));
+        }
+        Releasable::Released(by) => {
+            let detail = format!("It was released already: see {}.", address(by));
+            return Err(conflict(by, detail));
+        }
+    };
+    if let Some(id) = store::current(&mut conn, pipeline).await.map_err(|error| Problem::database(&error))? {
+        return Err(busy(id));
+    }
+    enqueue(&mut conn, pipeline, &Request::release(id, release.reason)).await
+}
+
+async fn enqueue(conn: &mut PgConnection, pipeline: i16, request: &Request) -> Result<Response, Problem> {
+    let (id, is_new) =
+        store::enqueue(conn, pipeline, request).await.map_err(|error| Problem::database(&error))?;
+    if !is_new {
+        return Err(busy(id));
+    }
+    let mut response = json(StatusCode::ACCEPTED, &Accepted { id, state: RunState::Queued });
+    response.headers_mut().insert(header::LOCATION, location(id));
+    Ok(response)
+}
+
+#[derive(Serialize)]
+struct Accepted {
+    id: i64,
+    state: RunState,
+}
+
+impl Service {
+    async fn connection(&self) -> Result<PoolConnection<Postgres>, Problem> {
+        self.pool.acquire().await.map_err(|error| Problem::database(&error))
+    }
+
+    fn reconcilable(&self, name: &str) -> Result<Reconcilable, Problem> {
+        let pipeline = self.pipelines.iter().find(|pipeline| *pipeline.name == *name).ok_or_else(|| {
+            Problem::new(Kind::NotFound, "No pipeline has this name: GET /api/v1/pipelines lists them.")
+        })?;
+        pipeline.reconcile.ok_or_else(|| {
+            Problem::new(
+                Kind::Unprocessable,
+                format!(
+                    "Pipeline `{name}` has no reference to compare the library with: configure \
+                     [pipeline.{name}.reference.postgres]."
+                ),
+            )
+        })
+    }
+
+    /// The pipeline of a run, where this configuration knows it and lets it write.
+    fn may_repair(&self, id: i16) -> Result<i16, Problem> {
+        let offered = self.pipelines.iter().filter_map(|pipeline| pipeline.reconcile);
+        if offered.into_iter().any(|offer| offer.pipeline == id && offer.repairs) {
+            return Ok(id);
+        }
+        let detail =
+            "Its pipeline is not configured here, or has `on_drift` = \"report\": nothing would be repaired.";
+        Err(Problem::new(Kind::Unprocessable, detail))
+    }
+}
+
+pub(super) fn not_taken(rejection: &JsonRejection, form: &str) -> Problem {
+    let (kind, what) = match rejection {
+        JsonRejection::MissingJsonContentType(_) => {
+            (Kind::MediaType, "Send the header `Content-Type: application/json`".to_owned())
+        }
+        JsonRejection::JsonDataError(error) => (Kind::Unprocessable, error.body_text()),
+        JsonRejection::BytesRejection(_) => (Kind::BodyTooLarge, "The body is too long".to_owned()),
+        other => (Kind::BadRequest, other.body_text()),
+    };
+    Problem::new(kind, format!("{what}. The body is {form}."))
+}
+
+fn unknown() -> Problem {
+    Problem::new(Kind::NotFound, "No reconciliation has this number: GET /api/v1/reconciliations lists them.")
+}
+
+fn busy(id: i64) -> Problem {
+    let detail =
+        format!("One is queued or running already: wait for {} and look at its result first.", address(id));
+    conflict(id, detail)
+}
+
+fn conflict(with: i64, detail: String) -> Problem {
+    Problem::new(Kind::Conflict, detail).with_header(header::LOCATION, location(with))
+}
+
+fn address(id: i64) -> String {
+    format!("{ROOT}/{id}")
+}
+
+fn location(id: i64) -> HeaderValue {
+    // Digits and slashes are legal in a header.
+    HeaderValue::try_from(address(id)).unwrap_or_else(|_| HeaderValue::from_static(ROOT))
+}

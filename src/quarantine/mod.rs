@@ -1,0 +1,15 @@
+//! Quarantine, worked: what was refused is shown, tried again, put aside or erased.
+//!
+//! Promises: the library changes through the waist alone; nothing sensitive is shown unless it is asked for by
+//! name. Must not know: HTTP, command lines.
+//!
+//! `replay` tries entries again, `bulk` many of them as a resource with progress, `sweep` does by itself what needs
+//! no person, and `view` says what is shown.
+
+pub mod bulk;
+pub mod replay;
+pub mod sweep;
+pub mod view;
+
+pub use replay::{ReplayError, Replayer};
+pub use view::Mask;

@@ -1,0 +1,184 @@
+//! What the leader does with the quarantine by itself.
+//!
+//! Promises: an entry all of whose fields newer changes have named becomes superseded; an entry whose reason may
+//! heal is tried again, with growing pauses, and at once when its parent arrives. Looks only at what the ledger
+//! gained since the last round. Must not know: who leads.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use sqlx::{PgPool, Row as _};
+
+use super::replay::{BATCH, ReplayError, Replayer};
+use crate::contract::Contract;
+use crate::contract::gate::record_at;
+use crate::library::quarantine::read;
+use crate::library::quarantine::standing::{self, Asked};
+
+/// Between two rounds.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Positions of the ledger that one look takes in.
+const STEP: i64 = 5000;
+
+/// Keeps the quarantine of these pipelines swept; never returns.
+pub async fn keep_swept(pool: &PgPool, replayers: &[Replayer]) {
+    let mut sweep = Sweep::default();
+    loop {
+        if let Err(error) = sweep.round(pool, replayers).await {
+            tracing::debug!(%error, "the quarantine could not be swept; trying again");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What was looked at so far.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    positions: HashMap<i16, i64>,
+    /// A first round was done: a pipeline that appears from now on is new from its beginning.
+    began: bool,
+}
+
+/// A pipeline and the part of its ledger that is new.
+struct News {
+    pipeline: i16,
+    name: String,
+    from: i64,
+    to: i64,
+}
+
+impl Sweep {
+    /// One round.
+    pub async fn round(&mut self, pool: &PgPool, replayers: &[Replayer]) -> Result<(), ReplayError> {
+        for news in self.news(pool).await? {
+            if let Some(replayer) = replayers.iter().find(|replayer| replayer.pipeline() == news.name) {
+                supersede(pool, replayer.contract(), &news).await?;
+            }
+            wake(pool, &news).await?;
+            self.positions.insert(news.pipeline, news.to);
+        }
+        for replayer in replayers {
+            let due = due(pool, replayer.pipeline()).await?;
+            replayer.many(&due).await?;
+        }
+        self.began = true;
+        Ok(())
+    }
+
+    /// The pipelines whose ledgers have grown. At first, from their oldest open entry on.
+    async fn news(&self, pool: &PgPool) -> Result<Vec<News>, sqlx::Error> {
+        let rows = sqlx::query(
+            "select p.id, p.name, p.position,
+                    coalesce((select min(q.position) from accord.quarantine q
+                              where q.pipeline = p.id and q.state = 'open'), p.position)
+             from accord.pipeline p",
+        )
+        .fetch_all(pool)
+        .await?;
+        let mut all = Vec::new();
+        for row in &rows {
+            let (pipeline, position): (i16, i64) = (row.try_get(0)?, row.try_get(2)?);
+            let from = match self.positions.get(&pipeline) {
+                Some(from) => *from,
+                None if self.began => 0,
+                None => row.try_get(3)?,
+            };
+            if from < position {
+                let to = position.min(from + STEP);
+                all.push(News { pipeline, name: row.try_get(1)?, from, to });
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Closes the open entries all of whose fields newer changes have named.
+async fn supersede(pool: &PgPool, contract: &Contract, news: &News) -> Result<(), sqlx::Error> {
+    let rows = sqlx::query(
+        "select distinct q.id, q.key from accord.ledger l
+         join accord.quarantine q
+             on q.pipeline = l.pipeline and q.key = l.key collate \"default\" and q.position < l.position
+         where l.pipeline = $1 and l.position > $2 and l.position <= $3
+           and l.outcome in ('applied', 'unchanged') and q.state = 'open'
+         order by q.id",
+    )
+    .bind(news.pipeline)
+    .bind(news.from)
+    .bind(news.to)
+    .fetch_all(pool)
+    .await?;
+    let mut touched: Vec<(i64, String)> = Vec::with_capacity(rows.len());
+    for row in &rows {
+        touched.push((row.try_get(0)?, row.try_get(1)?));
+    }
+    for touched in touched.chunks(BATCH) {
+        let ids: Vec<i64> = touched.iter().map(|(id, _)| *id).collect();
+        let asked: Vec<_> = touched.iter().map(|(id, key)| Asked { entry: *id, key: Some(key) }).collect();
+        let since = standing::since(pool, news.pipeline, &asked).await?;
+        let settled: HashMap<i64, (bool, HashSet<String>)> = since
+            .into_iter()
+            .filter(|since| !since.is_older)
+            .map(|since| (since.entry, (since.remade, since.names.into_iter().collect())))
+            .collect();
+        let stored = read::stored(pool, &news.name, &ids).await?;
+        let over = stored.iter().filter(|stored| {
+            let Some((remade, names)) = settled.get(&stored.id) else { return false };
+            let text = record_at(&stored.body.bytes, &stored.pointer);
+            let fields = text.map(|text| columns(contract, text)).unwrap_or_default();
+            !fields.is_empty() && (*remade || fields.iter().all(|field| names.contains(*field)))
+        });
+        let over: Vec<i64> = over.map(|stored| stored.id).collect();
+        if !over.is_empty() {
+            let closed = standing::supersede(pool, &over, news.to).await?;
+            tracing::info!(pipeline = news.name, entries = closed, "newer data settled quarantine entries");
+        }
+    }
+    Ok(())
+}
+
+/// The columns, but for the key's, that a payload names, whether or not it names them well.
+fn columns<'a>(contract: &'a Contract, text: &str) -> Vec<&'a str> {
+    let Ok(record) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) else {
+        return Vec::new();
+    };
+    let indices = record.keys().filter_map(|field| contract.by_field.get(field));
+    indices.filter(|i| !contract.key.contains(i)).map(|i| contract.columns[*i].name.as_str()).collect()
+}
+
+/// Has the entries that wait for a parent tried again when rows were added to the table that the parent is in.
+async fn wake(pool: &PgPool, news: &News) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update accord.quarantine q set next_attempt_at = now()
+         where q.state = 'open' and q.next_attempt_at > now()
+           and coalesce(q.last_violations, q.violations) -> 0 ->> 'rule' = 'foreignKey'
+           and exists (select from accord.ledger l
+                       where l.pipeline = $1 and l.position > $2 and l.position <= $3
+                         and l.op = 'insert' and l.outcome = 'applied')
+           and coalesce(q.last_violations, q.violations) -> 0 ->> 'value' in (
+               select c.conname from pg_constraint c
+               join accord.pipeline p on p.id = $1
+               join pg_class t on t.oid = c.confrelid
+               join pg_namespace n on n.oid = t.relnamespace
+               where c.contype = 'f' and format('%I.%I', n.nspname, t.relname) = any(p.tables))",
+    )
+    .bind(news.pipeline)
+    .bind(news.from)
+    .bind(news.to)
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// The entries that are to be tried again by now.
+async fn due(pool: &PgPool, pipeline: &str) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select q.id from accord.quarantine q join accord.pipeline p on p.id = q.pipeline
+         where p.name = $1 and q.state = 'open' and q.next_attempt_at <= now()
+         order by q.next_attempt_at, q.id limit $2",
+    )
+    .bind(pipeline)
+    .bind(i64::try_from(BATCH).unwrap_or(i64::MAX))
+    .fetch_all(pool)
+    .await
+}
