@@ -22,6 +22,9 @@ pub const KEYS: usize = 20;
 /// The most values that one scan measures: Postgres takes 1,664 columns in a result.
 const SCAN_WIDTH: usize = 500;
 
+/// The most bytes that a value of Postgres has.
+const BYTES: u64 = 1 << 30;
+
 /// A statement with its values.
 #[derive(Clone, Debug)]
 pub struct Statement {
@@ -285,8 +288,14 @@ impl Draft {
                 self.words(&format!("{name}::text !~ "));
                 self.one(pattern, "");
             }
-            Test::Shorter(length) => self.words(&format!("char_length({name}::text) < {length}")),
-            Test::Longer(length) => self.words(&format!("char_length({name}::text) > {length}")),
+            // A character has one byte to four. Bytes are known at once; characters have to be counted.
+            Test::Shorter(length) => self.words(&format!(
+                "(octet_length({name}::text) < {} and char_length({name}::text) < {length})",
+                length.saturating_mul(4).min(BYTES)
+            )),
+            Test::Longer(length) => self.words(&format!(
+                "(octet_length({name}::text) > {length} and char_length({name}::text) > {length})"
+            )),
             Test::Below(bound, equal) => {
                 self.words(&format!("{value} {} ", if *equal == Equal::Breaks { "<=" } else { "<" }));
                 self.one(bound, cast);
