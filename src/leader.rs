@@ -276,7 +276,7 @@ mod tests {
         let stop = CancellationToken::new();
         let (stopped, mut ended) = (stop.clone(), 0);
         stop.cancel();
-        while_leading_until(receiver.clone(), &stop, || std::future::pending()).await;
+        while_leading_until(receiver.clone(), &stop, std::future::pending).await;
         leading.send_replace(true);
         while_leading_until(receiver.clone(), &stop, || {
             let stopped = stopped.clone();
@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(ended, 1);
         // Leadership that is lost while it stops leaves nothing to wait for.
         let lost = async { leading.send_replace(false) };
-        tokio::join!(while_leading_until(receiver, &stop, || std::future::pending()), lost);
+        tokio::join!(while_leading_until(receiver, &stop, std::future::pending), lost);
     }
 
     #[tokio::test]

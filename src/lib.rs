@@ -11,6 +11,7 @@ pub mod http;
 pub mod leader;
 pub mod library;
 pub mod prose;
+pub mod quality;
 pub mod quarantine;
 pub mod reconcile;
 pub mod serve;

@@ -58,7 +58,9 @@ pub async fn lay_out(
     house.background(lead, supervisor);
     house.keep_quarantine(&served, supervisor);
     let access = Access::new(config.http.admin_token.clone());
-    let router = router(served, &house.pool, house.metrics.clone(), access)?;
+    let checks = house.checker(&served, supervisor);
+    let router = router(served, &house.pool, house.metrics.clone(), access.clone())?
+        .merge(crate::http::checks::routes(checks, access));
     house.end_timer_in_time(supervisor);
 
     let limits =

@@ -27,6 +27,8 @@ pub enum Gap {
     SenderBack,
     /// We had to register with the sender anew.
     Registration,
+    /// The library was filled from the reference, key after key: what came in behind was not seen.
+    Backfill,
 }
 
 impl Gap {
@@ -39,6 +41,7 @@ impl Gap {
             Self::Reference => "reference",
             Self::SenderBack => "sender_back",
             Self::Registration => "registration",
+            Self::Backfill => "backfill",
         }
     }
 }

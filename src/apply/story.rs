@@ -51,3 +51,60 @@ pub(super) fn tell(pipeline: &str, batch: &[&Change], settled: &[Settled]) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::change::{Answer, Body, Intent, Key, Origin};
+    use crate::value::Value;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is told of a change that was applied in this way.
+    fn told(intent: Intent, op: &'static str) -> String {
+        let body = Body::new("null", Vec::new());
+        let change = Change {
+            intent,
+            origin: Origin::Reconcile,
+            event_id: None,
+            body,
+            pointer: String::new(),
+            replays: None,
+        };
+        let outcome = Outcome::Applied { position: 1, changed: Vec::new() };
+        let settled = Settled { answer: Answer { outcome, duplicate: false }, op: Some(op) };
+        let log = Log::default();
+        let written = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(move || written.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || tell("items", &[&change], &[settled]));
+        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn deleted_is_said_of_what_was_deleted_whatever_the_change_wished() {
+        let key = Key::new(vec![Value::Int(1)]);
+        let follow = Intent::Follow { key: key.clone(), may_delete: true };
+        assert!(told(follow.clone(), "delete").contains(" deleted "));
+        assert!(told(follow, "update").contains(" applied "));
+        // The sender was wrong: the reference still has the row.
+        assert!(told(Intent::Delete { key }, "update").contains(" applied "));
+    }
+}

@@ -3,14 +3,18 @@
 //! Promises: results go to stdout, log and progress to stderr; exit codes: 0 clean or done, 1 error, 2 usage, 3 drift
 //! or failed check, 4 held or inconclusive. Must not know: how any command does its work.
 
+pub mod backfill;
+pub mod check;
 pub mod contract;
 pub mod demo;
+pub mod diff;
 pub mod doctor;
 pub mod history;
 mod output;
 pub mod quarantine;
 mod reach;
 pub mod reconcile;
+mod reconciliation;
 pub mod status;
 pub mod token;
 
@@ -49,14 +53,23 @@ enum Command {
     Serve,
     /// Show how each pipeline is doing, whether a server runs or not.
     Status(status::StatusArgs),
+    /// Say in which rows a library and its reference differ. Only reads; no server is needed.
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::DiffArgs),
     /// Compare a library with its reference, and repair what differs. No server is needed.
     #[command(after_help = reconcile::EXAMPLES)]
     Reconcile(reconcile::ReconcileArgs),
+    /// Fill an empty table from the pipeline's reference. Interrupted, it goes on where it was.
+    #[command(after_help = backfill::EXAMPLES)]
+    Backfill(backfill::BackfillArgs),
     /// Show what happened to one row: each change, from → to.
     History(history::HistoryArgs),
     /// Work the quarantine: what was refused, why, and what to do about it.
     #[command(subcommand, after_help = quarantine::EXAMPLES)]
     Quarantine(quarantine::QuarantineCommand),
+    /// Check that a table is what its contract promises.
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::CheckArgs),
     /// Check everything that Accord stands on, and say how to mend what is wrong.
     Doctor,
     /// The secret at the end of a webhook's URL.
@@ -85,6 +98,7 @@ Examples:
   accord doctor                                       is everything there that `serve` needs?
   accord serve --config accord.toml
   accord status                                       how is it doing?
+  accord diff fragrances                              which rows differ from its reference?
   accord reconcile fragrances                         bring it in accord with its reference
   accord history fragrances 4254                      what happened to this row?
 
@@ -100,9 +114,12 @@ impl Cli {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve => serve(&config()?).await,
             Command::Status(args) => status::run(&args, &config()?, json).await,
+            Command::Diff(args) => diff::run(args, config, json).await,
             Command::Reconcile(args) => reconcile::run(args, config, json).await,
+            Command::Backfill(args) => backfill::run(&args, &config()?, json).await,
             Command::History(args) => history::run(&args, &config()?, json).await,
             Command::Quarantine(command) => quarantine::run(command, &config()?, json).await,
+            Command::Check(args) => check::run(&args, config, json).await,
             Command::Doctor => doctor::run(file.as_deref(), json).await,
             Command::Token(command) => token::run(command, &config()?, json).await,
             Command::Contract(command) => contract::run(command, json).await,
@@ -165,9 +182,13 @@ mod tests {
                       own
           serve       Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
           status      Show how each pipeline is doing, whether a server runs or not
+          diff        Say in which rows a library and its reference differ. Only reads; no server is needed
           reconcile   Compare a library with its reference, and repair what differs. No server is needed
+          backfill    Fill an empty table from the pipeline's reference. Interrupted, it goes on where it
+                      was
           history     Show what happened to one row: each change, from → to
           quarantine  Work the quarantine: what was refused, why, and what to do about it
+          check       Check that a table is what its contract promises
           doctor      Check everything that Accord stands on, and say how to mend what is wrong
           token       The secret at the end of a webhook's URL
           contract    Look at a data contract, or write the first one of a table
@@ -189,6 +210,7 @@ mod tests {
           accord doctor                                       is everything there that `serve` needs?
           accord serve --config accord.toml
           accord status                                       how is it doing?
+          accord diff fragrances                              which rows differ from its reference?
           accord reconcile fragrances                         bring it in accord with its reference
           accord history fragrances 4254                      what happened to this row?
 

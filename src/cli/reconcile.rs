@@ -3,21 +3,24 @@
 //! Promises: needs no server, and gets along with one: the run is kept with the others, and the same lock keeps two
 //! from running at once. Ctrl-C stops it, and what it repaired until then stays. Must not know: how one compares.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool};
-use tokio::pin;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::output::{pretty, print};
+use super::reconciliation::{readable, watched};
 use crate::apply::{Applier, Stop};
 use crate::config::{
     Batch, Config, Hold, OnDrift, Pipeline, PostgresReference, Reconcile, Reference, SecretUrl, Source,
@@ -25,10 +28,11 @@ use crate::config::{
 use crate::contract::Contract;
 use crate::contract::gate::Gate;
 use crate::library::{self, session};
+use crate::prose::Paint;
 use crate::reconcile::record::{Mode, Request, Trigger};
 use crate::reconcile::runner::{Subject, Taken};
 use crate::reconcile::store::{self, Releasable};
-use crate::reconcile::{Progress, Report, State};
+use crate::reconcile::{Progress, Report};
 use crate::serve::parts;
 use crate::supervisor::thread;
 use crate::telemetry::metrics::Metrics;
@@ -70,12 +74,27 @@ pub struct ReconcileArgs {
     #[arg(long, value_name = "FILE", requires_all = ["source", "target"])]
     contract: Option<PathBuf>,
     /// The database to follow; it is only ever read.
-    #[arg(long, value_name = "URL", requires = "contract")]
-    source: Option<Url>,
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "contract",
+        env = "ACCORD_RECONCILE_SOURCE",
+        hide_env_values = true
+    )]
+    source: Option<SecretString>,
     /// The database to repair. Schema `accord` is made in it where it is missing: that is where repairs are written
     /// down.
-    #[arg(long, value_name = "URL", requires = "contract")]
-    target: Option<Url>,
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "contract",
+        env = "ACCORD_RECONCILE_TARGET",
+        hide_env_values = true
+    )]
+    target: Option<SecretString>,
+    /// Which table, where the contract describes several.
+    #[arg(long, value_name = "NAME", requires = "contract")]
+    table: Option<String>,
 }
 
 /// A pipeline, configured or made up of flags.
@@ -126,7 +145,7 @@ pub async fn run(
     let settled = writer.await;
     let told = told?;
     settled??;
-    print(&if json { pretty(&told)? } else { told.readable() })?;
+    print(&if json { pretty(&told)? } else { readable(&told.report, Paint::stdout()) })?;
     Ok(ExitCode::from(told.report.exit_code()))
 }
 
@@ -136,7 +155,7 @@ impl Case {
         config: impl FnOnce() -> Result<Config, crate::config::ConfigError>,
     ) -> anyhow::Result<Self> {
         if let (Some(contract), Some(source), Some(target)) = (&args.contract, &args.source, &args.target) {
-            return Self::alone(args.pipeline.as_deref(), contract, source, target);
+            return Self::alone(args, contract, source, target);
         }
         let mut config = config()?;
         let name = args.pipeline.clone().unwrap_or_default();
@@ -155,25 +174,26 @@ impl Case {
         Ok(case)
     }
 
+    /// As the flags say; the ledger knows the pipeline by its table.
     fn alone(
-        name: Option<&str>,
-        contract: &std::path::Path,
-        source: &Url,
-        target: &Url,
+        args: &ReconcileArgs,
+        contract: &Path,
+        source: &SecretString,
+        target: &SecretString,
     ) -> anyhow::Result<Self> {
-        let compiled = Contract::load(contract, None)?;
+        let compiled = Contract::load(contract, args.table.as_deref())?;
         let table = match &compiled.schema {
             Some(schema) => format!("{}.{}", schema.as_str(), compiled.table.as_str()),
             None => compiled.table.as_str().to_owned(),
         };
         let timeout = Duration::from_secs(2);
-        let url = SecretUrl::from(source.clone());
+        let url = url("source", source)?;
         let reference = Reference { postgres: PostgresReference { url, table, timeout } };
         Ok(Self {
-            name: name.map_or_else(|| compiled.table.as_str().to_owned(), ToOwned::to_owned),
+            name: args.pipeline.clone().unwrap_or_else(|| compiled.table.as_str().to_owned()),
             pipeline: Pipeline {
                 contract: contract.to_owned(),
-                table: None,
+                table: args.table.clone(),
                 mode: None,
                 routes: None,
                 hold: Hold::default(),
@@ -182,7 +202,7 @@ impl Case {
                 reference: Some(reference),
                 reconcile: Some(Reconcile::default()),
             },
-            library: target.clone().into(),
+            library: self::url("target", target)?,
         })
     }
 
@@ -193,6 +213,14 @@ impl Case {
         })?;
         Ok(&reference.postgres)
     }
+}
+
+fn url(flag: &str, url: &SecretString) -> anyhow::Result<SecretUrl> {
+    let url: Option<Url> = url.expose_secret().parse().ok();
+    let url = url.filter(|url| matches!(url.scheme(), "postgres" | "postgresql"));
+    url.map(SecretUrl::from).with_context(|| {
+        format!("--{flag} is no Postgres URL: use postgres://user:password@host:port/database")
+    })
 }
 
 /// Brings schema `accord` up to date, as `serve` does at its start; says so when there was none.
@@ -221,17 +249,8 @@ async fn reconcile_once(subject: &Subject, args: &ReconcileArgs) -> anyhow::Resu
         _ => Request::new(if args.dry_run { Mode::Diff } else { Mode::Repair }, Trigger::Manual),
     };
     let (progress, stop) = (Progress::default(), CancellationToken::new());
-    let taking = subject.take(&request, &progress, &stop);
-    pin!(taking);
-    let taken = loop {
-        tokio::select! {
-            taken = &mut taking => break taken?,
-            pressed = tokio::signal::ctrl_c(), if !stop.is_cancelled() => {
-                pressed?;
-                stop.cancel();
-            }
-        }
-    };
+    let _stopping = stop_when_asked(&stop)?;
+    let taken = watched(&progress, Box::pin(subject.take(&request, &progress, &stop))).await?;
     let Taken::Ended(ended) = taken else {
         let mut conn = subject.pool.acquire().await?;
         let current = store::current(&mut conn, subject.pipeline).await?;
@@ -243,6 +262,20 @@ async fn reconcile_once(subject: &Subject, args: &ReconcileArgs) -> anyhow::Resu
         format!("stopped: reconciliation {} is aborted; what it repaired until then stays", ended.id)
     })?;
     Ok(Told { id: ended.id, report })
+}
+
+/// Cancels `stop` at Ctrl-C or SIGTERM, for as long as the handle lives.
+fn stop_when_asked(stop: &CancellationToken) -> std::io::Result<AbortOnDropHandle<()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = stop.clone();
+    Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.cancel();
+    })))
 }
 
 async fn may_release(pool: &PgPool, subject: &Subject, held: i64, reason: &str) -> anyhow::Result<()> {
@@ -268,31 +301,4 @@ struct Told {
     id: i64,
     #[serde(flatten)]
     report: Report,
-}
-
-impl Told {
-    fn readable(&self) -> String {
-        let Report { state, counts, rows, reason, seconds, .. } = &self.report;
-        let word = match state {
-            State::Clean => "clean",
-            State::Drift => "drift",
-            State::Repaired => "repaired",
-            State::Held => "held",
-            State::Inconclusive => "inconclusive",
-        };
-        let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        format!(
-            "{word}{reason}\n{} missing, {} stale, {} orphans, {} in flight, {} repaired, {} held; \
-             {} rows in the source, {} in the library; {seconds:.1} s (reconciliation {})\n",
-            counts.missing,
-            counts.stale,
-            counts.orphan,
-            counts.in_flight,
-            counts.repaired,
-            counts.held,
-            rows.source,
-            rows.target,
-            self.id
-        )
-    }
 }

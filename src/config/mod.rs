@@ -155,12 +155,22 @@ pub struct Retention {
     #[serde(with = "duration")]
     #[validate(custom(function = positive))]
     pub reconciliation: Duration,
+    /// Results of dataset checks: the history that can be plotted.
+    #[serde(with = "duration")]
+    #[validate(custom(function = positive))]
+    pub check: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         let days = |days: u64| Duration::from_hours(days * 24);
-        Self { ledger: days(90), quarantine: days(90), event_id: days(7), reconciliation: days(90) }
+        Self {
+            ledger: days(90),
+            quarantine: days(90),
+            event_id: days(7),
+            reconciliation: days(90),
+            check: days(90),
+        }
     }
 }
 

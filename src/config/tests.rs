@@ -41,45 +41,46 @@ fn load(directory: &tempfile::TempDir, environment: &[(&str, &str)]) -> Result<C
 fn defaults_stand_in_for_what_the_file_leaves_out() {
     let config = from(MINIMAL).unwrap();
     insta::assert_snapshot!(config.redacted_toml().unwrap(), @r#"
-[http]
-listen = "127.0.0.1:9099"
-body_limit = 1048576
-header_timeout = "10s"
-body_timeout = "30s"
-max_connections = 900
+    [http]
+    listen = "127.0.0.1:9099"
+    body_limit = 1048576
+    header_timeout = "10s"
+    body_timeout = "30s"
+    max_connections = 900
 
-[library]
-url = "postgres://me:***@localhost/books"
-max_connections = 10
+    [library]
+    url = "postgres://me:***@localhost/books"
+    max_connections = 10
 
-[retention]
-ledger = "90d"
-quarantine = "90d"
-event_id = "7d"
-reconciliation = "90d"
+    [retention]
+    ledger = "90d"
+    quarantine = "90d"
+    event_id = "7d"
+    reconciliation = "90d"
+    check = "90d"
 
-[shutdown]
-grace = "25s"
+    [shutdown]
+    grace = "25s"
 
-[log]
-filter = "info"
-format = "auto"
+    [log]
+    filter = "info"
+    format = "auto"
 
-[pipeline.books]
-contract = "/etc/accord/contracts/books.yaml"
-mode = "apply"
+    [pipeline.books]
+    contract = "/etc/accord/contracts/books.yaml"
+    mode = "apply"
 
-[pipeline.books.hold]
-max_requests = 1024
-max_time = "25s"
+    [pipeline.books.hold]
+    max_requests = 1024
+    max_time = "25s"
 
-[pipeline.books.batch]
-max_changes = 1024
+    [pipeline.books.batch]
+    max_changes = 1024
 
-[pipeline.books.source.webhook]
-path = "/notifications"
-auth = "token"
-"#);
+    [pipeline.books.source.webhook]
+    path = "/notifications"
+    auth = "token"
+    "#);
     assert_eq!(config.pipeline["books"].mode(), Mode::Apply);
 }
 

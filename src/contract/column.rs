@@ -97,6 +97,14 @@ impl ColumnType {
     pub fn is_whole_number(self) -> bool {
         matches!(self, Self::SmallInt | Self::Integer | Self::BigInt)
     }
+
+    /// Whether its values are numbers.
+    pub fn is_number(self) -> bool {
+        matches!(
+            self,
+            Self::SmallInt | Self::Integer | Self::BigInt | Self::Numeric(_) | Self::Real | Self::Double
+        )
+    }
 }
 
 impl fmt::Display for ColumnType {

@@ -4,6 +4,7 @@
 //! place. Must not know: files, connections, records.
 
 mod columns;
+mod rules;
 mod settings;
 
 use std::collections::HashMap;
@@ -219,6 +220,9 @@ pub(crate) fn compile(parsed: &Parsed<'_>, index: usize, findings: &mut Findings
     };
     let (full, delta) = (validator(&full_schema)?, validator(&delta_schema)?);
     let by_field: HashMap<String, usize> = all.into_iter().zip(0..).collect();
+    let columns: Vec<Column> = columns.into_iter().map(|read| read.column).collect();
+    let scope = rules::Scope { document, object, path: &path, columns: &columns, key: &key };
+    let rules = rules::read(&scope);
     Some(Contract {
         name: document.id.clone(),
         version: document.version.clone(),
@@ -226,7 +230,7 @@ pub(crate) fn compile(parsed: &Parsed<'_>, index: usize, findings: &mut Findings
         source: parsed.source.to_owned(),
         schema,
         table,
-        columns: columns.into_iter().map(|read| read.column).collect::<Vec<Column>>(),
+        columns,
         key,
         version_column,
         unknown_fields: settings.unknown_fields,
@@ -236,6 +240,7 @@ pub(crate) fn compile(parsed: &Parsed<'_>, index: usize, findings: &mut Findings
         delta_schema,
         full,
         delta,
+        rules,
         by_field,
     })
 }

@@ -8,7 +8,7 @@
     reason = "the standard's whole vocabulary is parsed, so that a misspelled word cannot hide"
 )]
 
-mod about;
+pub(crate) mod about;
 mod quality;
 
 use serde::Deserialize;
@@ -154,6 +154,22 @@ pub(crate) struct Property {
     pub(crate) authoritative_definitions: Vec<AuthoritativeDefinition>,
     #[serde(default)]
     pub(crate) custom_properties: Vec<CustomProperty>,
+}
+
+impl Property {
+    /// The parts of a structured value, each with its place in the document.
+    pub(crate) fn parts(&self, path: &str) -> Vec<(&Self, String)> {
+        let mut parts: Vec<(&Self, String)> = Vec::new();
+        for (index, nested) in self.properties.iter().enumerate() {
+            parts.push((nested, format!("{path}/properties/{index}")));
+        }
+        parts.extend(self.items.as_deref().map(|items| (items, format!("{path}/items"))));
+        if let Some(map) = &self.map {
+            parts.push((&map.key, format!("{path}/map/key")));
+            parts.push((&map.value, format!("{path}/map/value")));
+        }
+        parts
+    }
 }
 
 /// The standard's types, which know nothing of any database.

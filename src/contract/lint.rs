@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_saphyr::UserMessageFormatter;
 
 use super::compile::{self, ContractError, Parsed};
-use super::document::{LogicalType, Object, Property, Quality, QualityKind, Relationship};
+use super::document::{LogicalType, Object, Property, Quality};
 use super::finding::{Finding, Findings, Severity};
+use super::rule::{self, Measure};
 use super::{Contract, schema};
 
 /// Everything there is to say about one document.
@@ -70,6 +71,7 @@ fn judge(parsed: &Parsed<'_>) -> Vec<Finding> {
         let path = format!("/schema/{index}");
         table(object, &path, &mut findings);
         if let Some(contract) = contract {
+            unmeasured(&contract, &mut findings);
             examples(object, &contract, &path, &mut findings);
         }
     }
@@ -84,10 +86,6 @@ fn about(parsed: &Parsed<'_>, findings: &mut Findings<'_>) {
     }
     if !document.roles.is_empty() {
         findings.info("/roles", "information", "roles grant nothing: the database's own grants count");
-    }
-    for (index, sla) in document.sla_properties.iter().enumerate() {
-        let message = format!("the service level `{}` is not measured", sla.property);
-        findings.warning(&format!("/slaProperties/{index}"), "not_executed", message);
     }
     for (index, server) in document.servers.iter().enumerate() {
         let path = format!("/servers/{index}");
@@ -133,8 +131,7 @@ fn table(object: &Object, path: &str, findings: &mut Findings<'_>) {
         let message = format!("physicalType `{kind}` is not looked at: Accord writes to it as to a table");
         findings.warning(&format!("{path}/physicalType"), "not_executed", message);
     }
-    relationships(&object.relationships, path, findings);
-    rules(&object.quality, path, findings);
+    ranges(&object.quality, path, findings);
     for (index, property) in object.properties.iter().enumerate() {
         column(property, &format!("{path}/properties/{index}"), findings);
     }
@@ -142,7 +139,7 @@ fn table(object: &Object, path: &str, findings: &mut Findings<'_>) {
 
 fn column(property: &Property, path: &str, findings: &mut Findings<'_>) {
     if property.unique && !property.primary_key {
-        let message = "uniqueness is the database's to enforce, by a unique constraint: the gate sees one record at a time";
+        let message = "uniqueness is the database's to enforce, by a unique constraint: the gate sees one record at a time, and `accord check` counts what repeats";
         findings.info(&format!("{path}/unique"), "unique", message);
     }
     if property.partitioned {
@@ -155,7 +152,7 @@ fn column(property: &Property, path: &str, findings: &mut Findings<'_>) {
         findings.warning(&format!("{path}/encryptedName"), "not_executed", message);
     }
     part(property, path, findings);
-    for (nested, path) in nested(property, path) {
+    for (nested, path) in property.parts(path) {
         within(nested, &path, findings);
     }
 }
@@ -167,7 +164,7 @@ fn within(property: &Property, path: &str, findings: &mut Findings<'_>) {
         findings.warning(&format!("{path}/physicalName"), "not_executed", message);
     }
     part(property, path, findings);
-    for (nested, path) in nested(property, path) {
+    for (nested, path) in property.parts(path) {
         within(nested, &path, findings);
     }
 }
@@ -188,75 +185,38 @@ fn part(property: &Property, path: &str, findings: &mut Findings<'_>) {
             "the pattern may match anywhere in the text: begin it with ^ and end it with $ to mean all of it";
         findings.info(&format!("{path}/logicalTypeOptions/pattern"), "pattern", message);
     }
-    relationships(&property.relationships, path, findings);
-    rules(&property.quality, path, findings);
+    ranges(&property.quality, path, findings);
 }
 
-fn nested<'a>(property: &'a Property, path: &str) -> Vec<(&'a Property, String)> {
-    let mut parts: Vec<(&Property, String)> = Vec::new();
-    for (index, nested) in property.properties.iter().enumerate() {
-        parts.push((nested, format!("{path}/properties/{index}")));
-    }
-    parts.extend(property.items.as_deref().map(|items| (items, format!("{path}/items"))));
-    if let Some(map) = &property.map {
-        parts.push((&map.key, format!("{path}/map/key")));
-        parts.push((&map.value, format!("{path}/map/value")));
-    }
-    parts
-}
-
-fn relationships(relationships: &[Relationship], path: &str, findings: &mut Findings<'_>) {
-    for index in 0..relationships.len() {
-        let message = "relationships are not checked at the gate: a foreign key of the database is, and what breaks it goes to quarantine";
-        findings.warning(&format!("{path}/relationships/{index}"), "not_executed", message);
-    }
-}
-
-fn rules(rules: &[Quality], path: &str, findings: &mut Findings<'_>) {
+/// Bounds that are easily misread.
+fn ranges(rules: &[Quality], path: &str, findings: &mut Findings<'_>) {
     for (index, rule) in rules.iter().enumerate() {
-        quality(rule, &format!("{path}/quality/{index}"), findings);
+        let ranges =
+            [("mustBeBetween", &rule.must_be_between), ("mustNotBeBetween", &rule.must_not_be_between)];
+        for (word, bounds) in ranges {
+            if let Some([least, most]) = bounds {
+                let message = format!(
+                    "the standard leaves {least} and {most} themselves out, its best-known tool takes them in, and so do we: say which with mustBeGreaterThan/mustBeGreaterOrEqualTo and mustBeLessThan/mustBeLessOrEqualTo"
+                );
+                findings.warning(&format!("{path}/quality/{index}/{word}"), "must_be_between", message);
+            }
+        }
     }
 }
 
-fn quality(rule: &Quality, path: &str, findings: &mut Findings<'_>) {
-    let name = [&rule.name, &rule.id, &rule.metric, &rule.rule]
-        .into_iter()
-        .flatten()
-        .next()
-        .map_or_else(|| "unnamed".to_owned(), |name| format!("`{name}`"));
-    match rule.kind {
-        QualityKind::Text => {
-            let message = format!("rule {name} is for people to read: nothing evaluates it");
-            findings.info(path, "information", message);
+/// The rules that `accord check` cannot execute.
+fn unmeasured(contract: &Contract, findings: &mut Findings<'_>) {
+    for rule in &contract.rules {
+        let Measure::Nothing { reason, .. } = &rule.measure else { continue };
+        let message = format!("rule `{}` is not executed: {reason}", rule.id);
+        // What the gate judges, record by record, is executed.
+        if rule.path.contains("/logicalTypeOptions/") {
+            continue;
         }
-        QualityKind::Library => {
-            let Some(metric) = rule.metric.as_ref().or(rule.rule.as_ref()) else {
-                return findings.error(path, "quality", format!("rule {name} needs a `metric`, or a `type`"));
-            };
-            let message = format!(
-                "rule {name} ({metric}) looks at the whole table, which this version does not: the gate judges one record at a time"
-            );
-            findings.warning(path, "not_executed", message);
-        }
-        QualityKind::Sql => {
-            let message =
-                format!("rule {name} is not executed by this version: its SQL looks at the whole table");
-            findings.warning(path, "not_executed", message);
-        }
-        QualityKind::Custom => {
-            let engine = rule.engine.as_deref().unwrap_or("another tool");
-            let message = format!("rule {name} is not executed: it belongs to {engine}");
-            findings.warning(path, "not_executed", message);
-        }
-    }
-    for (word, bounds) in
-        [("mustBeBetween", &rule.must_be_between), ("mustNotBeBetween", &rule.must_not_be_between)]
-    {
-        if let Some([least, most]) = bounds {
-            let message = format!(
-                "the standard leaves {least} and {most} themselves out, its best-known tool takes them in, and so do we: say which with mustBeGreaterThan/mustBeGreaterOrEqualTo and mustBeLessThan/mustBeLessOrEqualTo"
-            );
-            findings.warning(&format!("{path}/{word}"), "must_be_between", message);
+        match reason.as_str() {
+            rule::NEEDS_METRIC => findings.error(&rule.path, "quality", message),
+            rule::FOR_PEOPLE => findings.info(&rule.path, "information", message),
+            _ => findings.warning(&rule.path, "not_executed", message),
         }
     }
 }

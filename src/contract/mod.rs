@@ -15,6 +15,7 @@ pub mod import;
 mod json;
 pub mod lint;
 mod positions;
+pub mod rule;
 mod schema;
 
 use std::collections::HashMap;
@@ -79,6 +80,8 @@ pub struct Contract {
     pub full: jsonschema::Validator,
     /// Judges a delta.
     pub delta: jsonschema::Validator,
+    /// What is promised of the table as a whole, in the order of the document.
+    pub rules: Vec<rule::Rule>,
     /// Field name in a record to index into `columns`.
     pub by_field: HashMap<String, usize>,
 }

@@ -39,6 +39,9 @@ const CONTRACT: &str = include_str!("../../contracts/fragrances.yaml");
 /// Shorter than by default: a person who waits for a registration waits for this.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
+/// Seconds between two comparisons: a person who makes the CMS lose calls waits for the repair.
+const COMPARE_EVERY: u32 = 20;
+
 /// How long everything may take to be ready.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -201,7 +204,8 @@ url = "{cms}"
 table = "fragrances"
 
 [pipeline.{PIPELINE}.reconcile]
-schedule = "*/5 * * * *"
+schedule = "*/{COMPARE_EVERY} * * * * *"
+grace = "1s"
 "#
         )
     }

@@ -15,7 +15,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::PIPELINE;
-use super::ear::Heard;
+use super::ear::{self, Heard};
+use crate::change::Origin;
 use crate::prose::{self, Paint};
 
 /// Column by column, what was before and what is now.
@@ -25,7 +26,7 @@ type Changes = BTreeMap<String, (Value, Value)>;
 pub(super) async fn tell(
     mut teller: Teller,
     mut cms: broadcast::Receiver<Event>,
-    mut waist: UnboundedReceiver<Heard>,
+    mut accord: UnboundedReceiver<Heard>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
@@ -36,7 +37,7 @@ pub(super) async fn tell(
                 Ok(event) => teller.cms(event).await,
                 Err(missed) => teller.missed(missed),
             },
-            Some(heard) = waist.recv() => teller.library(heard).await,
+            Some(heard) = accord.recv() => teller.heard(heard).await,
             () = stop.cancelled() => return Ok(()),
         }
     }
@@ -142,7 +143,28 @@ impl Teller {
         self.pending.entry(key.to_string()).or_default().add(changes);
     }
 
-    async fn library(&mut self, heard: Heard) {
+    async fn heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Change(change) => self.library(change).await,
+            Heard::Run(run) => self.compared(&run),
+        }
+    }
+
+    fn compared(&mut self, run: &ear::Run) {
+        let rows = prose::count(run.rows, "row");
+        let why = prose::cut(&prose::safe(&run.why), 200);
+        let found = match run.state.as_str() {
+            "clean" => self.paint.dim(&format!("{rows}, and both say the same")),
+            "repaired" => {
+                self.paint.good(&format!("{} of {rows} differed, {} repaired", run.drifted, run.repaired))
+            }
+            "inconclusive" => self.paint.bad(&format!("it cannot be told: {why}")),
+            state => self.paint.warn(&format!("{} of {rows} differ, {state}: {why}", run.drifted)),
+        };
+        self.say(Actor::Accord, &format!("compares both databases: {found}"));
+    }
+
+    async fn library(&mut self, heard: ear::Change) {
         let place = self.paint.dim(&format!("ledger #{}", heard.position));
         let key = heard.key.as_deref().map(|key| format!(" #{}", prose::safe(key))).unwrap_or_default();
         let about = if key.is_empty() { "" } else { " about" };
@@ -162,17 +184,19 @@ impl Teller {
         self.add(Actor::Library, &text);
     }
 
-    async fn applied(&mut self, heard: &Heard, place: &str) -> String {
+    async fn applied(&mut self, heard: &ear::Change, place: &str) -> String {
         let took = format!("applied in {}", milliseconds(heard.elapsed_us));
         let took = self.paint.good(&took);
         let pending = heard.key.as_deref().and_then(|key| self.pending.remove(key)).unwrap_or_default();
         let done = self.in_ledger(heard.position).await;
-        if pending.edits == 1 && pending.says(&done) {
+        let is_repair = heard.origin == Origin::Reconcile.as_str();
+        if pending.edits == 1 && pending.says(&done) && !is_repair {
             return format!("follows: {took}, {place}");
         }
-        let follows = match pending.edits {
-            0 | 1 => "follows".to_owned(),
-            edits => format!("catches up on {}", prose::count(edits, "edit")),
+        let follows = match (pending.edits, &heard.key) {
+            (_, Some(key)) if is_repair => format!("was not told of #{}, and is repaired", prose::safe(key)),
+            (0 | 1, _) => "follows".to_owned(),
+            (edits, _) => format!("catches up on {}", prose::count(edits, "edit")),
         };
         let done = done.iter().map(|(column, (from, to))| {
             let (from, to) = prose::change(from, to);
@@ -314,7 +338,7 @@ mod tests {
             teller.cms(event).await;
         }
         for heard in heard {
-            teller.library(heard).await;
+            teller.heard(heard).await;
         }
         let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
         let untimed = text.lines().map(|line| line.chars().skip(10).collect::<String>());
@@ -358,24 +382,37 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_library_makes_of_it_is_told_with_its_place() {
-        let heard = |outcome: &str, key: Option<&str>| Heard {
+        let change = |outcome: &str, key: Option<&str>| ear::Change {
             outcome: outcome.to_owned(),
             key: key.map(str::to_owned),
             position: 17,
-            ..Heard::default()
+            ..ear::Change::default()
         };
-        let refused = |key| Heard {
+        let refused = |key| ear::Change {
             quarantine: Some(3),
             why: "no JSON: \u{1b}[2J".to_owned(),
-            ..heard("quarantined", key)
+            ..change("quarantined", key)
         };
-        let lines =
-            vec![heard("unchanged", Some("7")), heard("stale", Some("7")), refused(None), refused(Some("7"))];
+        let run = |state: &str, drifted, repaired, why: &str| {
+            let (state, why) = (state.to_owned(), why.to_owned());
+            Heard::Run(ear::Run { state, rows: 5000, drifted, repaired, why })
+        };
+        let changes =
+            [change("unchanged", Some("7")), change("stale", Some("7")), refused(None), refused(Some("7"))];
+        let mut lines: Vec<Heard> = changes.into_iter().map(Heard::Change).collect();
+        lines.push(run("clean", 0, 0, ""));
+        lines.push(run("repaired", 3, 3, ""));
+        lines.push(run("held", 900, 0, "too many"));
+        lines.push(run("inconclusive", 0, 0, "no answer"));
         insta::assert_snapshot!(told(Vec::new(), lines).await, @r"
         library has #7 like that already: unchanged, ledger #17
         library lets a call about #7 pass: the CMS itself says otherwise by now, ledger #17
         library sets a call aside, in quarantine entry 3: no JSON: \u{1b}[2J, ledger #17
         library sets a call about #7 aside, in quarantine entry 3: no JSON: \u{1b}[2J, ledger #17
+        Accord compares both databases: 5,000 rows, and both say the same
+        Accord compares both databases: 3 of 5,000 rows differed, 3 repaired
+        Accord compares both databases: 900 of 5,000 rows differ, held: too many
+        Accord compares both databases: it cannot be told: no answer
         ");
     }
 }

@@ -4,6 +4,7 @@
 //! is for operators is guarded by [`Access`]. Must not know: how changes are applied.
 
 pub mod access;
+pub mod checks;
 pub mod error;
 pub mod health;
 pub mod library;

@@ -74,6 +74,21 @@ pub async fn primary_key(conn: &mut PgConnection, table: &str) -> Result<Vec<Str
     .await
 }
 
+/// The columns of each unique index that covers every row, by index.
+pub async fn unique_columns(conn: &mut PgConnection, table: &str) -> Result<Vec<Vec<String>>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select array(select a.attname::text
+                      from unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) k
+                      join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k)
+         from pg_index i
+         where i.indrelid = to_regclass($1) and i.indisunique and i.indisvalid and i.indisready
+           and i.indpred is null and i.indexprs is null",
+    )
+    .bind(table)
+    .fetch_all(conn)
+    .await
+}
+
 /// Where a table and its contract disagree, a sentence each; empty when they agree.
 pub async fn disagreements(
     conn: &mut PgConnection,

@@ -18,6 +18,8 @@ pub struct Policy {
     pub event_id: Duration,
     /// Reconciliations that ended.
     pub reconciliation: Duration,
+    /// Results of dataset checks.
+    pub check: Duration,
 }
 
 /// Rows removed by one sweep.
@@ -33,6 +35,8 @@ pub struct Swept {
     pub event_ids: u64,
     /// Reconciliations.
     pub reconciliations: u64,
+    /// Runs of dataset checks, with their results.
+    pub checks: u64,
 }
 
 /// Rows a statement: short enough that nobody waits for it.
@@ -94,7 +98,15 @@ pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sql
         policy.reconciliation,
     )
     .await?;
-    Ok(Swept { ledger, quarantine, bodies, event_ids, reconciliations })
+    let checks = pieces(
+        conn,
+        "delete from accord.check_run where id = any(array(
+             select id from accord.check_run where started_at < now() - make_interval(secs => $1)
+             order by id limit $2))",
+        policy.check,
+    )
+    .await?;
+    Ok(Swept { ledger, quarantine, bodies, event_ids, reconciliations, checks })
 }
 
 async fn pieces(conn: &mut PgConnection, sql: &'static str, age: Duration) -> Result<u64, sqlx::Error> {

@@ -49,6 +49,25 @@ pub async fn connect_reader(
     Ok(connection)
 }
 
+/// Settings of a session that measures a whole table: the planner is free, and a grouping may stay in memory.
+const MEASURING: &str = "
+    set timezone = 'UTC';
+    set datestyle = 'ISO, YMD';
+    set intervalstyle = 'postgres';
+    set extra_float_digits = 1;
+    set standard_conforming_strings = on;
+    set jit = off;
+    set work_mem = '128MB';
+    set lock_timeout = '10s';
+    set idle_in_transaction_session_timeout = '30s';
+    set default_transaction_read_only = on;
+";
+
+/// Opens a read-only connection for checks of whole tables.
+pub async fn connect_checker(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    connect(options, MEASURING).await
+}
+
 /// Opens a connection with settings of its own.
 pub(crate) async fn connect(
     options: &PgConnectOptions,

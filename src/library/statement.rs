@@ -5,6 +5,7 @@
 //! through `unnest`; columns that the contract does not name are never read or written. Must not know:
 //! what a change means.
 
+pub mod check;
 pub mod compare;
 mod reads;
 mod text;
@@ -143,6 +144,30 @@ impl TableSql {
         Ok((usize::try_from(ordinal - 1).unwrap_or_default(), values.collect::<Result<_, _>>()?))
     }
 
+    /// Reads the next rows in order of the key, at most `limit`: from the beginning, or after the key whose parts
+    /// are spelled `after`. They are decoded as those of [`TableSql::read`].
+    pub fn page(&self, after: Option<&[String]>, limit: i64) -> Query<'static, Postgres, PgArguments> {
+        let mut query = Sql::new(self.text().page(after.is_some())).query().bind(limit);
+        for part in after.unwrap_or_default() {
+            query = query.bind(part.clone());
+        }
+        query
+    }
+
+    /// Counts the rows.
+    pub fn count(&self) -> Query<'static, Postgres, PgArguments> {
+        Sql::new(format!("select count(*) from {}", self.target)).query()
+    }
+
+    /// Says whether there is any row.
+    pub fn has_rows(&self) -> Query<'static, Postgres, PgArguments> {
+        Sql::new(format!("select exists (select from {})", self.target)).query()
+    }
+
+    fn text(&self) -> Text<'_> {
+        Text { columns: &self.columns, key: &self.key, rest: &self.rest, target: &self.target }
+    }
+
     /// Sets the touched columns of existing rows, in the order given.
     pub fn update<'q>(&self, updates: &'q [Update<'q>]) -> Query<'q, Postgres, PgArguments> {
         let keys: Vec<&Key> = updates.iter().map(|u| u.key).collect();
@@ -161,8 +186,7 @@ impl TableSql {
     /// fill the rest. A row that exists already is left alone and not counted.
     pub fn insert<'q>(&self, rows: &[&'q Row], present: &ColumnSet) -> Query<'q, Postgres, PgArguments> {
         let columns: Vec<usize> = (0..self.columns.len()).filter(|&i| present.contains(i)).collect();
-        let text = Text { columns: &self.columns, key: &self.key, rest: &self.rest, target: &self.target };
-        let mut query = Sql::new(text.insert(&columns)).query();
+        let mut query = Sql::new(self.text().insert(&columns)).query();
         for i in columns {
             query = bind(query, self.columns[i].1, rows.iter().map(|row| &row[i]));
         }

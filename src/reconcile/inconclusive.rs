@@ -2,6 +2,7 @@
 //!
 //! Promises: nothing in here is ever reported as clean. Must not know: how the tables are compared.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
@@ -68,6 +69,14 @@ pub enum Inconclusive {
         /// What it was allowed.
         after: Duration,
     },
+    /// Neither an answer nor an error came.
+    #[error(
+        "the {side} stopped answering: see that its server and the network between are well, and compare again"
+    )]
+    Silent {
+        /// Which one.
+        side: Side,
+    },
     /// The role may not read the table.
     #[error("the {side} may not be read: grant select on its table to the role of its URL")]
     Denied {
@@ -108,11 +117,11 @@ pub enum Inconclusive {
 impl Inconclusive {
     /// What went wrong while a side was read.
     pub(super) fn reading(side: Side, allowed: Duration, source: sqlx::Error) -> Self {
-        let code = source.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+        let code = source.as_database_error().and_then(|error| error.code().map(Cow::into_owned));
         match code.as_deref() {
             Some("57014") => Self::Timeout { side, after: allowed },
             Some("42501") => Self::Denied { side, source },
-            _ if is_timeout(&source) => Self::Timeout { side, after: allowed },
+            _ if is_timeout(&source) => Self::Silent { side },
             _ => Self::Broken { side, source },
         }
     }

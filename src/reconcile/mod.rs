@@ -7,6 +7,7 @@
 //! `diff` (preflight ► digest ► leaf ► confirm) only reads. `run` adds breakers and `repair`. `runner` and
 //! `store` keep runs in the database, one at a time, whoever asked for them.
 
+pub mod backfill;
 mod breaker;
 mod confirm;
 mod copy;

@@ -4,18 +4,22 @@
 //! catalogue is read. Must not know: rows.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use sqlx::{PgConnection, Row as _};
 
 use super::inconclusive::{Inconclusive, Side};
 use super::key::KeyShape;
-use super::side::{Session, table_name};
+use super::side::{Session, answered, table_name};
 use super::{Method, Plan};
 use crate::contract::{Column, ColumnType, Contract};
 use crate::library::statement::compare::{Form, VECTORS};
 
 /// The first version with all that the slowest way of comparing needs.
 const OLDEST: i32 = 13;
+
+/// How long a question about the catalogue may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the two sides have in common.
 #[derive(Debug)]
@@ -59,9 +63,8 @@ pub(super) async fn agree(
         Some(Method::Buckets) if !alike => {
             return Err(Inconclusive::NoBuckets("the two servers hash differently"));
         }
-        Some(Method::Stream) if !alike => Method::TextStream,
+        Some(Method::Stream) | None if !alike => Method::TextStream,
         Some(forced) => forced,
-        None if !alike => Method::TextStream,
         None if key.is_one_whole_number() => Method::Buckets,
         None => Method::Stream,
     };
@@ -71,7 +74,8 @@ pub(super) async fn agree(
 
 /// What the server hashes known values to; `None` where it cannot.
 async fn vectors(session: &mut Session) -> Option<Vec<Option<i64>>> {
-    let vectors = sqlx::query_scalar(VECTORS).fetch_one(&mut session.connection).await;
+    let vectors = sqlx::query_scalar(VECTORS).fetch_one(&mut session.connection);
+    let vectors = answered(PATIENCE, vectors).await;
     if let Err(error) = &vectors {
         tracing::info!(side = %session.side, %error, "no hashes of records here: rows are compared by spelling");
     }
@@ -103,7 +107,7 @@ struct Found {
 impl Shape {
     async fn read(plan: &Plan, session: &mut Session) -> Result<Self, Inconclusive> {
         let table = table_name(session.side, plan);
-        let read = read(&mut session.connection, table).await;
+        let read = answered(PATIENCE, read(&mut session.connection, table)).await;
         read.map_err(|source| session.failed(source))
     }
 
@@ -156,21 +160,17 @@ impl Shape {
         if !is_key {
             return None;
         }
-        match wanted {
-            ColumnType::Json | ColumnType::Jsonb | ColumnType::Real | ColumnType::Double => {
-                Some(format!("{place} is part of the key, which {wanted} cannot be: choose another key"))
-            }
-            _ if found.is_enum => {
-                Some(format!("{place} is part of the key, which an enum cannot be: make it text"))
-            }
-            _ if found.is_wider_than(wanted) => Some(format!(
+        if found.is_enum {
+            Some(format!("{place} is part of the key, which an enum cannot be: make it text"))
+        } else if found.is_wider_than(wanted) {
+            Some(format!(
                 "{place} is {}, wider than {wanted} in the contract: make the contract's as wide",
                 found.ty
-            )),
-            _ if !found.not_null => {
-                Some(format!("{place} is part of the key and may be null: set it `not null`"))
-            }
-            _ => None,
+            ))
+        } else if !found.not_null {
+            Some(format!("{place} is part of the key and may be null: set it `not null`"))
+        } else {
+            None
         }
     }
 }

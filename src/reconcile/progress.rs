@@ -37,9 +37,12 @@ pub enum Stage {
     Confirm,
     /// Writing through the waist.
     Repair,
+    /// Filling an empty library, through the waist too.
+    Fill,
 }
 
-const STAGES: [Stage; 5] = [Stage::Preflight, Stage::Scan, Stage::Leaf, Stage::Confirm, Stage::Repair];
+const STAGES: [Stage; 6] =
+    [Stage::Preflight, Stage::Scan, Stage::Leaf, Stage::Confirm, Stage::Repair, Stage::Fill];
 
 /// The counters at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,7 +40,7 @@ pub(super) struct Repair<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Repaired {
     /// Rows brought in accord.
-    pub(super) repaired: u64,
+    pub(super) applied: u64,
     /// Rows that changed meanwhile, so that there was nothing to do, or not this.
     pub(super) in_flight: u64,
     /// Rows that neither contract nor table takes.
@@ -56,7 +56,7 @@ impl Repair<'_> {
         if let Err(reason) = self.all(found, passed, &mut repaired).await {
             repaired.stopped = Some(format!(
                 "the repair ended early, after {} rows: {reason}; run it again",
-                repaired.repaired
+                repaired.applied
             ));
         }
         repaired
@@ -102,13 +102,13 @@ impl Repair<'_> {
         changes.retain(|_| index.next().is_none_or(|i| !kept.contains(&i)));
 
         let silences = self.applier.reference_silences();
-        let answers = self.hand_in(&changes).await.map_err(|refused| refused.to_string())?;
+        let answers = hand_in(self.applier, &changes).await.map_err(|refused| refused.to_string())?;
         let was_silent = self.applier.reference_silences() != silences;
         let mut unread = false;
         for answer in &answers {
             match answer.outcome {
                 Outcome::Applied { .. } => {
-                    repaired.repaired += 1;
+                    repaired.applied += 1;
                     self.progress.repaired(1);
                 }
                 Outcome::Stale { .. } if was_silent => unread = true,
@@ -117,19 +117,6 @@ impl Repair<'_> {
             }
         }
         if unread { Err("the reference did not answer".to_owned()) } else { Ok(()) }
-    }
-
-    async fn hand_in(&self, changes: &[Change]) -> Result<Vec<Answer>, Refused> {
-        let mut pauses = PAUSES.iter();
-        loop {
-            match (self.applier.apply(changes.to_vec()).await, pauses.next()) {
-                // What timed out may be applied all the same: following the reference once more does no harm.
-                (Err(Refused::Busy | Refused::TimedOut), Some(&pause)) => {
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
-                }
-                (answer, _) => return answer,
-            }
-        }
     }
 
     /// Which of these changes wait in quarantine already, refused by this same contract with this same row.
@@ -144,8 +131,22 @@ impl Repair<'_> {
     }
 }
 
+/// Hands changes in, again while the waist is busy.
+pub(super) async fn hand_in(applier: &Applier, changes: &[Change]) -> Result<Vec<Answer>, Refused> {
+    let mut pauses = PAUSES.iter();
+    loop {
+        match (applier.apply(changes.to_vec()).await, pauses.next()) {
+            // What timed out may be applied all the same: following the reference once more does no harm.
+            (Err(Refused::Busy | Refused::TimedOut), Some(&pause)) => {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+            (answer, _) => return answer,
+        }
+    }
+}
+
 /// A row as a sender would have sent it.
-fn record(contract: &Contract, row: &Row) -> String {
+pub(super) fn record(contract: &Contract, row: &Row) -> String {
     let fields = contract.columns.iter().zip(row);
     let object: serde_json::Map<_, _> =
         fields.map(|(column, value)| (column.field.clone(), value.to_json())).collect();

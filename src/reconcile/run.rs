@@ -60,7 +60,7 @@ async fn settle(plan: &Plan, work: &Work<'_>, findings: Findings, progress: &Pro
 /// What the comparison alone has to say.
 fn told(plan: &Plan, work: &Work<'_>, findings: &Findings) -> Report {
     let listed = if work.all_keys { findings.found.len() } else { Report::SAMPLE };
-    let table = plan.contract.table.as_str();
+    let table = plan.target.table.as_str();
     Report {
         state: if findings.found.is_empty() { State::Clean } else { State::Drift },
         counts: findings.counts(),
@@ -76,7 +76,7 @@ fn told(plan: &Plan, work: &Work<'_>, findings: &Findings) -> Report {
 
 /// Enters what the repair came to.
 fn account(report: &mut Report, repaired: Repaired) {
-    report.counts.repaired = repaired.repaired;
+    report.counts.repaired = repaired.applied;
     report.counts.in_flight += repaired.in_flight;
     report.counts.held = repaired.held;
     (report.state, report.reason) = match repaired.stopped {

@@ -9,17 +9,16 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use tokio::pin;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::lock::Lock;
 use super::record::{Mode, Request, RunState, Started, Trigger};
 use super::silence::{self, Verdict};
 use super::{Limits, Plan, Progress, Report, State, Work, run, store};
-use crate::apply::Applier;
+use crate::apply::{Applier, STORY};
 use crate::library::pipeline;
 use crate::library::session::{self, PATIENCE};
 use crate::telemetry::metrics::ReconcileMetrics;
@@ -176,8 +175,7 @@ impl Subject {
             all_keys: self.all_keys,
             quarantine: Some((self.pool.clone(), self.pipeline)),
         };
-        let running = run(&self.plan, work, progress);
-        pin!(running);
+        let mut running = Box::pin(run(&self.plan, work, progress));
         loop {
             tokio::select! {
                 report = &mut running => return Ok(Some(report)),
@@ -240,6 +238,17 @@ impl Subject {
             return warn!(pipeline, id, "reconciliation stopped before its end");
         };
         let Report { state, counts, rows, reason, seconds, .. } = report;
+        debug!(
+            target: STORY,
+            pipeline,
+            run = id,
+            state = RunState::from(*state).as_str(),
+            rows = rows.source,
+            drifted = counts.drifted(),
+            repaired = counts.repaired,
+            why = reason.as_deref(),
+            "compared"
+        );
         match state {
             State::Clean | State::Repaired | State::Drift => {
                 info!(pipeline, id, ?state, ?counts, ?rows, seconds, reason, "reconciliation ended");

@@ -40,6 +40,14 @@ const PINNED: &str = "
 /// How much longer than its statement a server may take before it counts as gone.
 const SLACK: Duration = Duration::from_secs(5);
 
+/// Awaits a server's answer, though not for ever: a server that hangs does not heed its own timeouts.
+pub(super) async fn answered<T>(
+    patience: Duration,
+    asked: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    timeout(patience, asked).await.unwrap_or_else(|_| Err(session::no_answer()))
+}
+
 /// A bucket of neighbouring keys on one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Digest {
@@ -67,15 +75,12 @@ impl Session {
         let failed = |source| Inconclusive::Connect { side, source };
         let mut connection = session::connect(&endpoint(side, plan).connect, PINNED).await.map_err(failed)?;
         let allowed = plan.statement_timeout;
-        sqlx::query("select set_config('statement_timeout', $1, false)")
-            .bind(allowed.as_millis().to_string())
-            .execute(&mut connection)
-            .await
-            .map_err(failed)?;
+        let set = sqlx::query("select set_config('statement_timeout', $1, false)")
+            .bind(allowed.as_millis().to_string());
+        answered(session::PATIENCE, set.execute(&mut connection)).await.map_err(failed)?;
         // Of help where it is known: a scan ends soon after nobody waits for it any more.
-        let _ = sqlx::query("select set_config('client_connection_check_interval', '2s', false)")
-            .execute(&mut connection)
-            .await;
+        let check = sqlx::query("select set_config('client_connection_check_interval', '2s', false)");
+        let _ = answered(session::PATIENCE, check.execute(&mut connection)).await;
         Ok(Self { side, connection, allowed })
     }
 
@@ -130,7 +135,8 @@ impl Reader {
     }
 
     async fn set(&mut self, settings: &'static str) -> Result<(), Inconclusive> {
-        let set = sqlx::raw_sql(settings).execute(&mut self.session.connection).await;
+        let set = sqlx::raw_sql(settings).execute(&mut self.session.connection);
+        let set = answered(session::PATIENCE, set).await;
         set.map(drop).map_err(|source| self.session.failed(source))
     }
 
@@ -138,8 +144,7 @@ impl Reader {
         let Session { side, allowed, connection } = &mut self.session;
         let (side, allowed) = (*side, *allowed);
         let failed = |source| Inconclusive::reading(side, allowed, source);
-        let asked = timeout(allowed + SLACK, sql.copy_out(connection)).await;
-        let stream = asked.unwrap_or_else(|_| Err(session::no_answer())).map_err(failed)?;
+        let stream = answered(allowed + SLACK, sql.copy_out(connection)).await.map_err(failed)?;
         let (parser, received) = (Parser::default(), &mut self.received);
         Ok(Answer { stream, parser, received, side, allowed, read, key: &self.key })
     }
@@ -168,8 +173,8 @@ impl Lookup {
         let failed = |source| Inconclusive::reading(self.side, self.allowed, source);
         let asked: Vec<&Key> = keys.iter().collect();
         let query = self.sql.read(&asked, false);
-        let answer = timeout(self.allowed + SLACK, query.fetch_all(&mut self.connection)).await;
-        let answer = answer.unwrap_or_else(|_| Err(session::no_answer())).map_err(failed)?;
+        let answer = answered(self.allowed + SLACK, query.fetch_all(&mut self.connection)).await;
+        let answer = answer.map_err(failed)?;
         let mut rows = vec![None; keys.len()];
         for row in &answer {
             let (index, row) = self.sql.decode(row).map_err(failed)?;

@@ -66,7 +66,8 @@ where
 
 fn parse(directives: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::builder()
-        .parse(directives)
+        // The timer tells of its own wheels at `info`; a directive for it that follows wins.
+        .parse(format!("tokio_cron_scheduler=warn,{directives}"))
         .map_err(|source| TelemetryError::Filter { directives: directives.to_owned(), source })
 }
 

@@ -60,6 +60,9 @@ async fn cms(fragrances: &Fragrances) -> tokio_util::task::AbortOnDropHandle<()>
 async fn where_all_is_well_every_line_says_so() {
     let fragrances = Fragrances::seeded(5).await;
     let _cms = cms(&fragrances).await;
+    fragrances.configure(|config| {
+        format!("{config}\n[pipeline.fragrances.reconcile]\nschedule = \"*/5 * * * *\"\n")
+    });
 
     let found = findings(&fragrances).await;
     // The cluster of the tests is not synced, and that is the only thing to be said.
@@ -78,6 +81,7 @@ async fn where_all_is_well_every_line_says_so() {
     fragrances: throughput
     fragrances: reference
     fragrances: reference table
+    fragrances: reconcile
     fragrances: sender
     http.listen
     ");

@@ -141,6 +141,23 @@ async fn the_demo_survives_a_cms_that_misbehaves() {
 }
 
 #[tokio::test]
+async fn what_the_cms_did_not_tell_is_found_by_comparison_and_repaired() {
+    let mut demo = Demo::start(&["--rows", "500", "--every", "200ms", "--faults", "drop=30%"]);
+    demo.tells(&[
+        "(a fault): the library is not told",
+        "library was not told of #",
+        ", and is repaired: ",
+        "Accord compares both databases: ",
+        " of 500 rows differed, ",
+    ])
+    .await;
+    let config = demo.config();
+    let runs = accord(&config, &["status", "--json"]).await.json();
+    assert!(runs.to_string().contains("repaired"), "{runs}");
+    demo.end().await;
+}
+
+#[tokio::test]
 async fn a_port_that_cannot_be_had_is_told_by_its_flag() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let taken = listener.local_addr().unwrap().port().to_string();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
 
 mod chaos;
+mod cli_diff;
 mod cli_doctor;
 mod cli_operator;
 mod contract_import;
@@ -11,6 +12,7 @@ mod embedded_postgres;
 mod harness;
 mod harness_itself;
 mod leader;
+mod quality;
 mod quarantine;
 mod readme;
 mod reconcile;

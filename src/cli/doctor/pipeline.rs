@@ -1,9 +1,10 @@
 //! One pipeline: its contract, the table that it is about, the reference and the sender.
 
+use chrono::Utc;
 use sqlx::{Connection as _, PgConnection};
 
 use super::{Findings, database, network};
-use crate::config::{Pipeline, PostgresReference};
+use crate::config::{OnDrift, Pipeline, PostgresReference, Reconcile};
 use crate::contract::{Contract, Identifier};
 use crate::library::facts::{self, Strictness};
 use crate::library::session;
@@ -36,9 +37,26 @@ pub(super) async fn examine(
             );
         }
     }
+    if let Some(reconcile) = &pipeline.reconcile {
+        findings.ok(&format!("{name}: reconcile"), occasions(reconcile));
+    }
     if let Some(register) = pipeline.register() {
         network::sender(name, register, findings).await;
     }
+}
+
+/// When the pipeline is reconciled by itself, and what for.
+fn occasions(reconcile: &Reconcile) -> String {
+    let next = reconcile.schedule.as_ref().and_then(|schedule| schedule.next_due(Utc::now()));
+    let when = match next {
+        Some(next) => format!("after each gap and by schedule, next at {}", next.format("%F %T UTC")),
+        None => "after each gap".to_owned(),
+    };
+    let what = match reconcile.on_drift {
+        OnDrift::Repair => "what differs is repaired",
+        OnDrift::Report => "what differs is told, and nothing is written",
+    };
+    format!("{when}; {what}")
 }
 
 /// The library's table: of the contract's types, and ours to write.

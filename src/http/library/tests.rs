@@ -34,6 +34,7 @@ fn contract(columns: &[(&str, &str, ColumnType)], key: &[usize]) -> Contract {
         delta_schema: serde_json::json!({}),
         full: anything(),
         delta: anything(),
+        rules: Vec::new(),
         by_field: HashMap::new(),
     }
 }

@@ -42,6 +42,22 @@ impl Text<'_> {
         )
     }
 
+    pub(super) fn page(&self, continues: bool) -> String {
+        let shown = self.columns.iter().map(|(name, ty)| format!("t.{name}{}", shown_as(*ty)));
+        let key = join(self.key.iter().map(|&i| format!("t.{}", self.columns[i].0)));
+        let after = self.key.iter().enumerate().map(|(part, &i)| {
+            let cast = match self.columns[i].1 {
+                ColumnType::BigInt => "::bigint",
+                ColumnType::Boolean => "::boolean",
+                ColumnType::Double => "::double precision",
+                other => cast(other),
+            };
+            format!("${}::text{cast}", part + 2)
+        });
+        let after = if continues { format!(" where ({key}) > ({})", join(after)) } else { String::new() };
+        format!("select 1::int8, {} from {} t{after} order by {key} limit $1", join(shown), self.target)
+    }
+
     pub(super) fn update(&self) -> String {
         let masks = words(self.rest);
         let first_mask = 1 + self.key.len() + self.rest.len();

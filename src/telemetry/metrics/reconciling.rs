@@ -139,3 +139,37 @@ impl Drop for Running {
         self.0.dec();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Metrics;
+    use super::*;
+
+    #[test]
+    fn runs_are_counted_by_how_they_ended_and_the_last_one_is_shown() {
+        let metrics = Metrics::new();
+        let pipeline = metrics.pipeline("fragrances");
+        let reconciling = pipeline.reconciling();
+        assert!(!metrics.encode().contains("accord_reconciliation_last_timestamp_seconds{"), "never yet");
+        let running = reconciling.running();
+        reconciling.ended(RunState::Held);
+        reconciling.silent(true);
+        let at = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        reconciling.last(Counts { missing: 1, stale: 2, orphan: 3, ..Counts::default() }, at);
+        let text = metrics.encode();
+        for series in [
+            r#"accord_reconciliations_total{pipeline="fragrances",state="held"} 1"#,
+            r#"accord_reconciliations_total{pipeline="fragrances",state="clean"} 0"#,
+            r#"accord_reconciliation_running{pipeline="fragrances"} 1"#,
+            r#"accord_reconciliation_drift_rows{pipeline="fragrances",kind="missing"} 1"#,
+            r#"accord_reconciliation_drift_rows{pipeline="fragrances",kind="orphan"} 3"#,
+            r#"accord_reconciliation_last_timestamp_seconds{pipeline="fragrances"} 1700000000"#,
+            r#"accord_silent_source{pipeline="fragrances"} 1"#,
+        ] {
+            assert!(text.lines().any(|line| line == series), "{series} in\n{text}");
+        }
+        assert!(!text.contains(r#"state="queued""#), "that is no end");
+        drop(running);
+        assert!(metrics.encode().contains("accord_reconciliation_running{pipeline=\"fragrances\"} 0\n"));
+    }
+}

@@ -1,5 +1,6 @@
 //! Two real databases, compared and brought in accord.
 
+mod backfill;
 mod breakers;
 mod pair;
 mod race;

@@ -28,6 +28,7 @@ const fn same(value: &'static str) -> (&'static str, &'static str) {
     (value, value)
 }
 
+#[rustfmt::skip]
 const COLUMNS: &[Column] = &[
     Column {
         name: "small",
@@ -202,8 +203,6 @@ pub(crate) enum Keys {
 }
 
 impl Keys {
-    pub(crate) const ALL: [Self; 5] = [Self::Integer, Self::BigInt, Self::Text, Self::Uuid, Self::Composite];
-
     /// The key's columns: name, logical type, type in the contract, type in the source.
     fn columns(self) -> &'static [(&'static str, &'static str, &'static str, &'static str)] {
         match self {
@@ -393,7 +392,7 @@ fn source_table(keys: Keys, rows: &[Row]) -> String {
 
 fn table(definitions: &[String], keys: Keys, rows: &[Row]) -> String {
     let key: Vec<String> = keys.columns().iter().map(|(name, ..)| format!("k_{name}")).collect();
-    let mut sql = format!(
+    let sql = format!(
         "drop table if exists item; create table item ({}, primary key ({}))",
         definitions.join(", "),
         key.join(", ")
@@ -403,8 +402,7 @@ fn table(definitions: &[String], keys: Keys, rows: &[Row]) -> String {
     }
     let names: Vec<&str> = key.iter().map(String::as_str).chain(COLUMNS.iter().map(|c| c.name)).collect();
     let rows: Vec<String> = rows.iter().map(Row::literal).collect();
-    sql.push_str(&format!("; insert into item ({}) values {}", names.join(", "), rows.join(", ")));
-    sql
+    format!("{sql}; insert into item ({}) values {}", names.join(", "), rows.join(", "))
 }
 
 impl Row {

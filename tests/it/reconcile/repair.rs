@@ -1,7 +1,11 @@
 //! Drift of every kind is repaired through the waist, and what cannot be taken is kept aside once.
 
-use accord::apply::Mode;
-use accord::reconcile::{Counts, Kind, Limits, State};
+use std::time::Duration;
+
+use accord::apply::{Applier, Mode, Settings, Stop};
+use accord::reconcile::{Counts, Kind, Limits, Progress, State, Work, run};
+use accord::telemetry::metrics::Metrics;
+use tokio_util::sync::CancellationToken;
 
 use super::scene::{Scene, Setting};
 
@@ -102,4 +106,29 @@ async fn a_source_row_that_cannot_be_taken_is_quarantined_once_and_not_at_every_
     assert_eq!(scene.repair(Limits::default()).await.state, State::Repaired);
     let [source, library] = scene.contents().await;
     assert_eq!(source, library);
+}
+
+#[tokio::test]
+async fn a_waist_that_is_stopping_leaves_the_run_inconclusive() {
+    let scene = Scene::new(Setting::default()).await;
+    scene.at_source("insert into item values (1, 'a', 1, 't')").await;
+    let settings = Settings {
+        name: "items".to_owned(),
+        gate: scene.waist.gate.clone(),
+        connect: scene.waist.url.parse().unwrap(),
+        mode: Mode::Refetch,
+        reference: None,
+        max_batch: 10,
+        max_held: 10,
+        max_held_bytes: 1 << 20,
+        hold: Duration::from_secs(10),
+        metrics: Metrics::new().pipeline("items"),
+    };
+    let stop = Stop { asked: CancellationToken::new(), drain: CancellationToken::new() };
+    let (applier, writer) = Applier::new(settings, stop);
+    drop(writer);
+    let work = Work { repair: Some(&applier), limits: Limits::default(), all_keys: false, quarantine: None };
+    let report = run(&scene.plan, work, &Progress::default()).await;
+    assert_eq!((report.state, report.counts.repaired), (State::Inconclusive, 0), "{report:?}");
+    assert!(report.reason.unwrap().contains("shutting down"));
 }

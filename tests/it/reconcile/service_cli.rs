@@ -1,8 +1,10 @@
 //! `accord reconcile`, with and without a configuration.
 
+use std::time::Duration;
+
 use accord::reconcile::lock::LOCK;
 
-use crate::harness::{Fragrances, accord, database, fragrances, plant_fragrances};
+use crate::harness::{Fragrances, Process, accord, database, eventually, fragrances, plant_fragrances};
 
 async fn same_rows(both: &Fragrances) -> bool {
     fragrances(&both.cms.pool, None).await == fragrances(&both.library.pool, None).await
@@ -79,10 +81,56 @@ async fn it_refuses_what_cannot_be_done_and_says_why() {
     assert_eq!(busy.code, Some(1));
     assert!(busy.stderr.contains("reconciliation 1 of `fragrances` is running"), "{busy:?}");
 
+    let status = accord(&both.config(), &["status"]).await.stdout;
+    assert!(status.contains("running"), "{status}");
+    sqlx::query("select pg_advisory_unlock_all()").execute(&mut *other).await.unwrap();
+    sqlx::query(
+        "insert into accord.registration (pipeline, silent_since) select id, now() from accord.pipeline",
+    )
+    .execute(&mut *other)
+    .await
+    .unwrap();
+    let status = accord(&both.config(), &["status"]).await.stdout;
+    assert!(status.contains("aborted") && !status.contains("running"), "nobody holds the lock: {status}");
+    assert!(status.contains("is somebody else registered as its listener?"), "{status}");
+
     both.configure(|config| format!("{config}\n[pipeline.fragrances.reconcile]\non_drift = \"report\"\n"));
     let report = accord(&both.config(), &["reconcile", "fragrances"]).await;
     assert_eq!(report.code, Some(1));
     assert!(report.stderr.contains("on_drift"), "{report:?}");
+}
+
+#[tokio::test]
+async fn it_can_be_stopped_and_says_so() {
+    let both = Fragrances::seeded(5).await;
+    sqlx::raw_sql("update fragrances set cost = cost + 1").execute(&both.cms.pool).await.unwrap();
+    // It finds differences, and waits for hours whether they last.
+    both.configure(|config| format!("{config}\n[pipeline.fragrances.reconcile]\ngrace = \"1h\"\n"));
+    let (config, log) = (both.config(), both.config().with_extension("log"));
+    let arguments = ["--config", config.to_str().unwrap(), "reconcile", "fragrances"];
+    let mut process = Process::spawn(env!("CARGO_BIN_EXE_accord"), &arguments, &log);
+    eventually(Duration::from_secs(30), "it tells how far it is", async || {
+        let stage: Result<Option<String>, _> = sqlx::query_scalar(
+            "select progress ->> 'stage' from accord.reconciliation where state = 'running'",
+        )
+        .fetch_optional(&both.library.pool)
+        .await
+        .map(Option::flatten);
+        if stage.as_ref().is_ok_and(|stage| stage.as_deref() == Some("confirm")) {
+            Ok(())
+        } else {
+            Err(stage)
+        }
+    })
+    .await;
+    process.terminate();
+    assert_eq!(process.wait().await.code(), Some(1), "{}", process.log());
+    assert!(process.log().contains("reconciliation 1 is aborted"), "{}", process.log());
+    let state: String = sqlx::query_scalar("select state from accord.reconciliation")
+        .fetch_one(&both.library.pool)
+        .await
+        .unwrap();
+    assert_eq!(state, "aborted", "by itself, not by whoever looks");
 }
 
 #[tokio::test]

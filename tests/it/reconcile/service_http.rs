@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::service::{ROOT, Service};
+use super::service::{ROOT, SOON, Service};
+use crate::harness::eventually;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_is_asked_for_looked_at_and_survives_a_restart() {
@@ -36,8 +37,25 @@ async fn a_run_is_asked_for_looked_at_and_survives_a_restart() {
     assert_eq!(drifted["data"].as_array().map(Vec::len), Some(1));
 
     assert_eq!(service.server.metric("silent_source", "").await, 0);
-    let shown = service.server.get("/readyz").await.json()["pipelines"][0]["reconciliation"].clone();
-    assert_eq!(shown["state"], "repaired", "{shown}");
+    service
+        .at_library(
+            "insert into accord.registration (pipeline, silent_since) select id, now() from accord.pipeline
+             on conflict (pipeline) do update set silent_since = now()",
+        )
+        .await;
+    let shown = eventually(SOON, "the silence is shown", async || {
+        let pipeline = service.server.get("/api/v1/pipelines/fragrances").await.json();
+        if pipeline["silent_since"].is_string() { Ok(pipeline) } else { Err(pipeline) }
+    })
+    .await;
+    assert_eq!(shown["reconciliation"]["state"], "repaired", "{shown}");
+    assert_eq!(service.server.metric("silent_source", "").await, 1);
+    assert_eq!(service.server.metric("reconciliation_drift_rows", ",kind=\"stale\"").await, 2);
+    assert_eq!(
+        service.server.get("/readyz").await.status,
+        200,
+        "the sender's state is no reason to take us out"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -90,6 +108,16 @@ async fn one_runs_at_a_time_and_a_stopped_or_killed_one_is_aborted() {
     let wanted = r#"{"pipeline": "fragrances", "mode": "diff"}"#;
     let (reply, location) = service.server.post(ROOT, "application/json", wanted).await;
     assert_eq!((reply.status, location.as_deref()), (409, Some(first.as_str())));
+
+    eventually(SOON, "it tells how far it is", async || {
+        let run = service.server.get(&first).await.json();
+        if run["progress"]["stage"] == "confirm" && run["progress"]["rows"] == 100 {
+            Ok(())
+        } else {
+            Err(run)
+        }
+    })
+    .await;
 
     // Nothing is cleaned up by a process that is killed.
     service.server.accord.process.kill9();

@@ -31,7 +31,7 @@ const BY_STREAM: &[Option<Method>] = &[Some(Method::Stream), Some(Method::TextSt
 
 async fn random_drift_is_found(keys: Keys, methods: &[Option<Method>]) {
     let pair = Pair::new(&properties(keys)).await;
-    for seed in 0..25 {
+    for seed in 0..15 {
         let random = random(keys, seed, 150);
         pair.fill(&random).await;
         assert_found(&pair, methods, &random.truth, &format!("{keys:?} keys, seed {seed}")).await;
@@ -103,17 +103,30 @@ async fn values_swapped_between_neighbours_are_seen() {
     assert_found(&pair, BY_ANY, &truth, "swapped").await;
 }
 
-/// A division would put keys -63 to 63 into one bucket, and a digest that is larger than a leaf.
+/// Postgres' hashes of numbers like these differ in their lowest bits alone, whatever the seed, so that the changes
+/// of two rows would often cancel out in the xor of their bucket.
+#[tokio::test]
+async fn regular_values_do_not_cancel_out() {
+    for (from, to) in [("1", "10000"), ("null", "0"), ("0", "'NaN'"), ("7", "-7")] {
+        let rows = format!("insert into item select n, null, {from} from generate_series(0, 4095) n;");
+        let change = format!("{rows} update item set cost = {to} where id % 64 in (4, 12);");
+        let pair = items(&rows, &change).await;
+        let truth = (0..4096).filter(|id| [4, 12].contains(&(id % 64)));
+        let truth = truth.map(|id: i32| stale(&id.to_string(), &["cost"])).collect();
+        assert_found(&pair, BY_ANY, &truth, &format!("{from} became {to}")).await;
+    }
+}
+
+/// A division would put key -1 into the bucket of key 0, and the leaf would not find it there.
 #[tokio::test]
 async fn buckets_are_of_64_keys_below_zero_too() {
     let rows = "insert into item select n, 'x', 1 from generate_series(-128, 127) n;";
-    let pair =
-        items(rows, &format!("{rows} update item set cost = 2 where id in (-128, -65, -1, 0, 127);")).await;
+    let pair = items(rows, &format!("{rows} update item set cost = 2 where id in (-65, -1, 127);")).await;
     let findings = pair.findings(Some(Method::Buckets)).await.unwrap();
-    assert_eq!(findings.dirty_buckets, Some(4));
+    assert_eq!(findings.dirty_buckets, Some(3));
     assert_eq!((findings.rows.source, findings.rows.target), (256, 256));
-    assert_eq!(findings.candidates, 5, "only what differs is looked at twice");
-    let truth = ["-128", "-65", "-1", "0", "127"].map(|key| stale(key, &["cost"])).into();
+    assert_eq!(findings.candidates, 3, "only what differs is looked at twice");
+    let truth = ["-65", "-1", "127"].map(|key| stale(key, &["cost"])).into();
     assert_found(&pair, BY_ANY, &truth, "negative").await;
 }
 

@@ -7,7 +7,8 @@ use accord::library::retention::{Policy, Swept, sweep};
 use crate::harness::{Waist, Wish};
 
 const DAY: Duration = Duration::from_hours(24);
-const POLICY: Policy = Policy { ledger: DAY, quarantine: DAY, event_id: DAY, reconciliation: DAY };
+const POLICY: Policy =
+    Policy { ledger: DAY, quarantine: DAY, event_id: DAY, reconciliation: DAY, check: DAY };
 
 #[tokio::test]
 async fn the_ledger_is_never_cut_past_the_oldest_open_quarantine_entry() {
@@ -46,4 +47,26 @@ async fn the_ledger_is_never_cut_past_the_oldest_open_quarantine_entry() {
 
     waist.send(r#"{"id":1,"price":5}"#).await;
     assert_eq!(waist.read("select max(position)::text from accord.ledger").await, "6", "positions go on");
+}
+
+#[tokio::test]
+async fn old_reconciliations_go_but_the_newest_that_counted_rows_stays() {
+    let waist = Waist::new(Wish::default()).await;
+    waist.send(r#"{"id":1,"name":"a","price":1,"tag":null}"#).await;
+    // By age in days: only what is older than one, and has a successor that counted rows, may go.
+    waist
+        .sql(
+            "insert into accord.reconciliation (pipeline, mode, trigger, state, finished_at)
+             select 1, 'repair', 'schedule', state, now() - make_interval(days => age)
+             from (values (1, 'held', 5), (2, 'clean', 4), (3, 'repaired', 3), (4, 'inconclusive', 2),
+                          (5, 'aborted', 0)) as r(n, state, age)
+             order by n;
+             update accord.reconciliation set releases = 1 where state = 'repaired'",
+        )
+        .await;
+    let mut conn = waist.pool.acquire().await.unwrap();
+    let swept = sweep(&mut conn, POLICY).await.unwrap();
+    assert_eq!(swept, Swept { reconciliations: 2, ..Swept::default() });
+    let left = waist.read("select string_agg(state, ' ' order by id) from accord.reconciliation").await;
+    assert_eq!(left, "repaired inconclusive aborted", "the run that was released may go before its release");
 }

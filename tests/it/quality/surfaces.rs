@@ -1,0 +1,139 @@
+//! Checks as an operator meets them: the command, the API, and what is kept.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Accord, Fragrances, PASSWORD, Told, accord, eventually};
+
+const SOON: Duration = Duration::from_secs(30);
+
+async fn ask(fragrances: &Fragrances, arguments: &[&str]) -> Told {
+    let told = accord(&fragrances.config(), arguments).await;
+    assert!(!format!("{told:?}").contains(PASSWORD), "{told:?}");
+    told
+}
+
+/// (rule, outcome) of all but those that passed.
+fn not_passed(answer: &Value) -> Vec<(String, String)> {
+    let text = |result: &Value, field: &str| result[field].as_str().unwrap().to_owned();
+    answer["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| (text(result, "id"), text(result, "outcome")))
+        .filter(|(_, outcome)| outcome != "passed")
+        .collect()
+}
+
+#[tokio::test]
+async fn the_real_catalogue_is_good_but_for_one_untrimmed_name() {
+    let fragrances = Fragrances::seeded(5000).await;
+    assert_eq!(ask(&fragrances, &["migrate"]).await.code, Some(0));
+
+    let told = ask(&fragrances, &["check", "fragrances", "--json"]).await;
+    assert_eq!(told.code, Some(0), "a warning is no failure: {told:?}");
+    let answer = told.json();
+    assert_eq!(not_passed(&answer), [("names-are-trimmed".to_owned(), "warned".to_owned())]);
+    let repeats =
+        answer["results"].as_array().unwrap().iter().find(|r| r["id"] == "duplicate-names").unwrap();
+    assert_eq!((&repeats["value"], &repeats["threshold"]), (&json!(20.9), &json!({"mustBeLessThan": 50})));
+    assert_eq!(repeats["rows"], 5000);
+
+    let told = ask(&fragrances, &["check", "fragrances"]).await;
+    assert!(told.stdout.contains("20.90 percent of 5000 rows (< 50)"), "{}", told.stdout);
+    assert!(told.stdout.contains("1 warned, 0 failed, 0 not executed"), "{}", told.stdout);
+
+    // Passes are kept with their value, so that they can be plotted.
+    let kept: Vec<(i64, String, f64)> = sqlx::query_as(
+        "select run, outcome, value::float8 from accord.check_result where rule = 'duplicate-names' order by run",
+    )
+    .fetch_all(&fragrances.library.pool)
+    .await
+    .unwrap();
+    assert_eq!(kept, [(1, "passed".to_owned(), 20.9), (2, "passed".to_owned(), 20.9)]);
+}
+
+#[tokio::test]
+async fn what_is_broken_decides_the_exit_code() {
+    let fragrances = Fragrances::seeded(20).await;
+    let told = ask(&fragrances, &["check", "fragrances"]).await;
+    assert!(told.stderr.contains("nothing is kept"), "{told:?}");
+
+    let spoil = "update fragrances set cost = -1 where fragrance_id in (3, 4)";
+    sqlx::raw_sql(spoil).execute(&fragrances.library.pool).await.unwrap();
+    let told = ask(&fragrances, &["check", "fragrances", "--json"]).await;
+    assert_eq!(told.code, Some(3), "{told:?}");
+    let told = ask(&fragrances, &["check", "fragrances", "--rule", "cost.minimum"]).await;
+    assert_eq!(told.code, Some(3));
+    assert!(told.stdout.contains("rows: 3, 4"), "{}", told.stdout);
+    assert_eq!(ask(&fragrances, &["check", "fragrances", "--rule", "not-empty"]).await.code, Some(0));
+
+    let told = ask(&fragrances, &["check", "fragrances", "--rule", "nonsense"]).await;
+    assert_eq!(told.code, Some(1));
+    assert!(told.stderr.contains("no rule `nonsense`: it has schema, "), "{told:?}");
+    let told = ask(&fragrances, &["check", "perfumes"]).await;
+    assert!(told.stderr.contains("there is: fragrances"), "{told:?}");
+    assert_eq!(ask(&fragrances, &["check"]).await.code, Some(2));
+
+    sqlx::raw_sql("alter table fragrances drop column cost").execute(&fragrances.library.pool).await.unwrap();
+    let told = ask(&fragrances, &["check", "fragrances", "--rule", "cost.minimum"]).await;
+    assert_eq!(told.code, Some(4), "it could not be judged: {told:?}");
+}
+
+#[tokio::test]
+async fn a_contract_and_a_database_are_enough() {
+    let fragrances = Fragrances::seeded(20).await;
+    let contract = concat!(env!("CARGO_MANIFEST_DIR"), "/contracts/fragrances.yaml");
+    let arguments = ["check", "--contract", contract, "--target", &fragrances.library.url, "--json"];
+    let told = accord(std::path::Path::new("no/such/accord.toml"), &arguments).await;
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert_eq!(told.json()["results"][0]["id"], "schema");
+}
+
+#[tokio::test]
+async fn the_api_takes_a_check_and_tells_what_became_of_it() {
+    let fragrances = Fragrances::seeded(20).await;
+    let spoil = "update fragrances set name = '' where fragrance_id = 3";
+    sqlx::raw_sql(spoil).execute(&fragrances.library.pool).await.unwrap();
+    let config = std::fs::read_to_string(fragrances.config()).unwrap();
+    let server = Accord::serve(&config, fragrances.http).await.unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = |path: &str| format!("{}{path}", server.url);
+    let get = async |path: String| client.get(path).send().await.unwrap().json::<Value>().await.unwrap();
+
+    let asked =
+        client.post(url("/api/v1/checks")).json(&json!({"pipeline": "fragrances"})).send().await.unwrap();
+    assert_eq!(asked.status(), 202);
+    let location = asked.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(location, "/api/v1/checks/1");
+    let run = eventually(SOON, "the run is done", async || {
+        let run = get(url(&location)).await;
+        if run["state"] == "running" { Err(run) } else { Ok(run) }
+    })
+    .await;
+    assert_eq!((&run["state"], &run["failed"]), (&json!("done"), &json!(2)), "{run}");
+    assert_eq!(
+        not_passed(&run).iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(),
+        ["name.minLength", "names-are-names", "names-are-trimmed"]
+    );
+    let listed = get(url("/api/v1/checks?pipeline=fragrances&limit=1")).await;
+    assert_eq!(listed["data"][0]["id"], 1);
+    assert_eq!(get(url("/api/v1/checks?pipeline=other")).await["data"], json!([]));
+
+    for (request, status) in [
+        (client.post(url("/api/v1/checks")).json(&json!({"pipeline": "none"})), 404),
+        (client.post(url("/api/v1/checks")).json(&json!({"line": "none"})), 400),
+        (client.post(url("/api/v1/checks")).body("?"), 400),
+        (client.get(url("/api/v1/checks/99")), 404),
+        (client.get(url("/api/v1/checks/x")), 404),
+        (client.get(url("/api/v1/checks?from=1")), 400),
+        (client.delete(url("/api/v1/checks")), 405),
+        (client.get(url("/api/v1/checks")).header("x-forwarded-for", "203.0.113.9"), 403),
+    ] {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), status, "{answer:?}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{answer:?}");
+    }
+    drop(server);
+}
