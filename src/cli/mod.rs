@@ -178,21 +178,24 @@ mod tests {
         Usage: accord [OPTIONS] <COMMAND>
 
         Commands:
-          demo       Watch a library follow a CMS: everything runs in this process, with a Postgres of its
-                     own
-          serve      Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
-          status     Show how each pipeline is doing, whether a server runs or not
-          diff       Say in which rows a library and its reference differ. Only reads; no server is needed
-          reconcile  Compare a library with its reference, and repair what differs. No server is needed
-          backfill   Fill an empty table from the pipeline's reference. Interrupted, it goes on where it was
-          history    Show what happened to one row: each change, from → to
-          doctor     Check everything that Accord stands on, and say how to mend what is wrong
-          token      The secret at the end of a webhook's URL
-          contract   Look at a data contract, or write the first one of a table
-          migrate    Bring schema `accord` in the library's database up to date. (`serve` does so by
-                     itself.)
-          config     Look at the configuration
-          help       Print this message or the help of the given subcommand(s)
+          demo        Watch a library follow a CMS: everything runs in this process, with a Postgres of its
+                      own
+          serve       Receive changes, apply them, and keep the library in accord. Ctrl-C stops in order
+          status      Show how each pipeline is doing, whether a server runs or not
+          diff        Say in which rows a library and its reference differ. Only reads; no server is needed
+          reconcile   Compare a library with its reference, and repair what differs. No server is needed
+          backfill    Fill an empty table from the pipeline's reference. Interrupted, it goes on where it
+                      was
+          history     Show what happened to one row: each change, from → to
+          quarantine  Work the quarantine: what was refused, why, and what to do about it
+          check       Check that a table is what its contract promises
+          doctor      Check everything that Accord stands on, and say how to mend what is wrong
+          token       The secret at the end of a webhook's URL
+          contract    Look at a data contract, or write the first one of a table
+          migrate     Bring schema `accord` in the library's database up to date. (`serve` does so by
+                      itself.)
+          config      Look at the configuration
+          help        Print this message or the help of the given subcommand(s)
 
         Options:
               --config <FILE>  The configuration file; by default ./accord.toml, where there is one [env:

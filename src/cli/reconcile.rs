@@ -198,6 +198,7 @@ impl Case {
                 batch: Batch::default(),
                 source: Source { webhook: None },
                 reference: Some(reference),
+                check: None,
                 reconcile: Some(Reconcile::default()),
             },
             library: self::url("target", target)?,
