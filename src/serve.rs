@@ -4,6 +4,7 @@
 //! stopping. Must not know: how any part does its work.
 
 mod background;
+mod check;
 pub(crate) mod parts;
 mod reconcile;
 mod source;
@@ -58,7 +59,7 @@ pub async fn lay_out(
     house.background(lead, supervisor);
     house.keep_quarantine(&served, supervisor);
     let access = Access::new(config.http.admin_token.clone());
-    let checks = house.checker(&served, supervisor);
+    let checks = house.checker(&served, supervisor).await?;
     let router = router(served, &house.pool, house.metrics.clone(), access.clone())?
         .merge(crate::http::checks::routes(checks, access));
     house.end_timer_in_time(supervisor);

@@ -200,6 +200,7 @@ impl Case {
                 batch: Batch::default(),
                 source: Source { webhook: None },
                 reference: Some(reference),
+                check: None,
                 reconcile: Some(Reconcile::default()),
             },
             library: self::url("target", target)?,

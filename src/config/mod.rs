@@ -3,6 +3,7 @@
 //! Promises: what is accepted is executed, so an unknown key is refused with its name and place; a secret
 //! appears in no dump, log or message. Must not know: what the settings are used for.
 
+mod check;
 mod duration;
 mod error;
 mod layer;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use validator::{Validate, ValidationError};
 
+pub use check::Check;
 pub use error::ConfigError;
 pub use pipeline::{
     Auth, Backoff, Batch, Hold, Mode, Pipeline, PostgresReference, Reference, Register, Routes, Source,

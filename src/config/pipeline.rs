@@ -10,6 +10,7 @@ use validator::{Validate, ValidationError};
 
 pub use crate::apply::Mode;
 
+use super::check::Check;
 use super::reconcile::Reconcile;
 use super::secret::{self, SecretUrl};
 use super::{duration, positive};
@@ -44,6 +45,9 @@ pub struct Pipeline {
     /// When and how the library is compared with the reference.
     #[validate(nested)]
     pub reconcile: Option<Reconcile>,
+    /// When the table is checked by itself.
+    #[validate(nested)]
+    pub check: Option<Check>,
 }
 
 impl Pipeline {

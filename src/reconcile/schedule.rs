@@ -75,6 +75,13 @@ impl Timer {
     }
 }
 
+impl Bell {
+    /// Waits until it rings, or takes the ring that nobody waited for.
+    pub async fn rung(&self) {
+        self.0.notified().await;
+    }
+}
+
 /// Keeps a pipeline reconciled until `stop`: without occasions, only when somebody asks. A run that goes on when it
 /// stops is stopped too, and says so.
 pub async fn keep_reconciled(subject: &Subject, occasions: Option<&Occasions>, stop: &CancellationToken) {
@@ -137,7 +144,7 @@ async fn keep_to_schedule(subject: &Subject, mode: Mode, schedule: &Schedule, be
         if let Err(error) = ask_when_due(subject, mode, schedule, is_late).await {
             warn!(pipeline = subject.name, %error, "cannot ask for the reconciliation that is due");
         }
-        bell.0.notified().await;
+        bell.rung().await;
         sleep(jitter(schedule, Utc::now())).await;
         is_late = false;
     }

@@ -10,7 +10,6 @@ use super::House;
 use crate::http::{HttpPipeline, PipelineStatus};
 use crate::leader;
 use crate::library::retention;
-use crate::quality::{Checker, Checks};
 use crate::quarantine::sweep;
 use crate::reconcile::record::Run;
 use crate::reconcile::standing::{self, Standing};
@@ -25,18 +24,6 @@ const POLL: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_mins(10);
 
 impl House<'_> {
-    /// Checks tables when asked to.
-    pub(super) fn checker(&self, served: &[HttpPipeline], supervisor: &mut Supervisor) -> Checks {
-        let contracts = served.iter().map(|p| (Arc::clone(&p.name), Arc::clone(&p.contract)));
-        let (checker, checks) = Checker::new(contracts, self.connect.clone(), self.pool.clone());
-        let stop = supervisor.soft(Phase::Work);
-        supervisor.spawn(Phase::Work, "checks", async move {
-            checker.run(stop).await;
-            Ok(())
-        });
-        checks
-    }
-
     /// Keeps what is shown of gap, registration and reconciliations fresh.
     pub(super) fn status(
         &self,

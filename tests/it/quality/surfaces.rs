@@ -92,6 +92,21 @@ async fn a_contract_and_a_database_are_enough() {
 }
 
 #[tokio::test]
+async fn a_check_is_done_when_it_is_due() {
+    let fragrances = Fragrances::seeded(20).await;
+    fragrances.configure(|config| config + "[pipeline.fragrances.check]\nschedule = \"* * * * * *\"\n");
+    let config = std::fs::read_to_string(fragrances.config()).unwrap();
+    let server = Accord::serve(&config, fragrances.http).await.unwrap();
+    eventually(SOON, "two runs are done", async || {
+        let done = "select count(*) from accord.check_run where finished_at is not null and error is null";
+        let done: i64 = sqlx::query_scalar(done).fetch_one(&fragrances.library.pool).await.unwrap();
+        if done >= 2 { Ok(()) } else { Err(done) }
+    })
+    .await;
+    drop(server);
+}
+
+#[tokio::test]
 async fn the_api_takes_a_check_and_tells_what_became_of_it() {
     let fragrances = Fragrances::seeded(20).await;
     let spoil = "update fragrances set name = '' where fragrance_id = 3";
