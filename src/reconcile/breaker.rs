@@ -8,9 +8,9 @@ use super::report::{Counts, Rows};
 /// How much a reconciliation may change without an operator's word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// The most rows it may delete; by default [`MIN_DELETES`], or 0.5 % of the library's rows if that is more.
+    /// The most rows it may delete; by default 50, or 0.5 % of the library's rows if that is more.
     pub max_deletes: Option<u64>,
-    /// The most rows it may change at all; by default [`MIN_CHANGES`], or 5 % of the library's rows if that is
+    /// The most rows it may change at all; by default 1,000, or 5 % of the library's rows if that is
     /// more.
     pub max_changes: Option<u64>,
     /// An operator has looked and says that it is right: no breaker holds.
