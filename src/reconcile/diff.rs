@@ -129,7 +129,7 @@ pub async fn diff(plan: &Plan, progress: &Progress) -> Result<Findings, Inconclu
     let (a, b) = (&mut source, &mut target);
     let scanned = match method {
         Method::Buckets => by_buckets(a, b, progress).await?,
-        Method::Stream => in_stream(a, b, Hash::Record, progress).await?,
+        Method::Stream => in_stream(a, b, Hash::Native, progress).await?,
         Method::TextStream => in_stream(a, b, Hash::Spelling, progress).await?,
     };
     let bytes = Bytes { source: source.received(), target: target.received() };
@@ -154,7 +154,7 @@ async fn by_buckets(
     // What one statement reads is no trouble to any table.
     if dirty.len() > allowed.max(leaf::BATCH) {
         progress.expect_rows(rows.source + rows.target);
-        let scanned = in_stream(source, target, Hash::Record, progress).await?;
+        let scanned = in_stream(source, target, Hash::Native, progress).await?;
         return Ok(Scanned { dirty_buckets, ..scanned });
     }
     progress.enter(Stage::Leaf);

@@ -27,7 +27,7 @@ pub enum Form {
     Wide,
     /// Beside its sign, of which the hash takes no notice, and what tells the infinite from `NaN`.
     Numeric,
-    /// Beside whether it is null: zero hashes to the bare seed, which may be 0, as a null does.
+    /// As a double, which holds every value of either width.
     Float,
     /// Beside its day: the hash folds a moment's halves as it does those of a wide number.
     Moment,
@@ -42,9 +42,8 @@ pub enum Form {
 /// What a row is hashed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hash {
-    /// Postgres' own hash of records: as fast as a scan that touches every column, but promised to be the same
-    /// on no two versions.
-    Record,
+    /// Postgres' own hashes of each value: fast, but promised to be the same on no two versions.
+    Native,
     /// SHA-256 of the row's canonical spelling in UTF-8, cut to 64 bits: the same on every server.
     Spelling,
 }
@@ -70,22 +69,18 @@ impl CompareSql {
 
     /// For each bucket of a key of one whole number: bucket, rows, and the xor of their hashes.
     ///
-    /// Hashes are seeded with the key, or a value swapped between two rows would go unseen; and they are mixed
-    /// once more with it, for those of nulls, zeros and powers of ten are so regular that the xor of several
-    /// cancels out. (`offset 0` keeps the planner from computing them twice.) The shift rounds down where a
-    /// division would round towards zero.
+    /// The shift rounds down where a division would round towards zero.
     pub fn digest(&self) -> Sql {
-        let (key, hash) = (self.whole_key(), self.seeded_hash());
+        let (key, hash) = (self.whole_key(), self.native_hash(&self.whole_key()));
         copy(&format!(
-            "select r.k >> {BUCKET_BITS}, count(*)::int4, bit_xor(r.h # hashint8extended(r.h, r.k)) \
-             from (select {key} as k, {hash} as h from {} t offset 0) r group by 1",
+            "select {key} >> {BUCKET_BITS}, count(*)::int4, bit_xor({hash}) from {} t group by 1",
             self.target
         ))
     }
 
     /// Key and hash of every row in these buckets.
     pub fn leaf(&self, buckets: &[i64]) -> Sql {
-        let (key, hash) = (self.whole_key(), self.seeded_hash());
+        let (key, hash) = (self.whole_key(), self.native_hash(&self.whole_key()));
         let name = &self.columns[self.key[0]].0;
         let buckets = join(buckets.iter().map(i64::to_string));
         let last = (1 << BUCKET_BITS) - 1;
@@ -102,7 +97,8 @@ impl CompareSql {
         let keys = join(self.key.iter().map(|&i| self.key_part(i)));
         let order = join(self.key.iter().map(|&i| self.order(i)));
         let hash = match hash {
-            Hash::Record => format!("hash_record_extended({}, 0)", self.row()),
+            // What is compared has the same key.
+            Hash::Native => self.native_hash("0"),
             Hash::Spelling => {
                 let spelled = join(self.rest().into_iter().map(|i| self.spelling(i)));
                 format!("substr(sha256(convert_to(row({spelled})::text, 'UTF8')), 1, 8)")
@@ -119,25 +115,45 @@ impl CompareSql {
         format!("t.{}::int8", self.columns[self.key[0]].0)
     }
 
-    fn seeded_hash(&self) -> String {
-        format!("hash_record_extended({}, {})", self.row(), self.whole_key())
+    /// The xor of the hashes of key and values, each seeded with a hash of the key and of its column's place:
+    /// so a value is worth something else in any other row and column, the seeds of neighbours have nothing in
+    /// common, and what a regular value makes of its seed (zero leaves it nearly as it is) cannot cancel out.
+    fn native_hash(&self, key: &str) -> String {
+        let values = self.rest().into_iter().enumerate().map(|(n, i)| {
+            let seed = |companion: &str| format!("hashint8extended({key}, {}{companion})", 4 * (n + 1));
+            format!("coalesce({}, 0)", self.value_hash(i, seed))
+        });
+        let key = format!("hashint8extended({key}, 0)");
+        std::iter::once(key).chain(values).collect::<Vec<_>>().join(" # ")
     }
 
-    fn row(&self) -> String {
-        let hashed = self.rest().into_iter().map(|i| {
-            let (name, _, form) = &self.columns[i];
-            match form {
-                Form::Plain => format!("t.{name}"),
-                Form::Wide => format!("t.{name}, (t.{name}::int8 >> 32)::int4"),
-                Form::Numeric => format!("t.{name}, t.{name} < 0, t.{name} < 'NaN'"),
-                Form::Float => format!("t.{name}, t.{name} is null"),
-                Form::Moment => format!("t.{name}, t.{name}::date"),
-                Form::Text => format!("t.{name} collate \"C\""),
-                Form::Spelled => format!("t.{name}::text collate \"C\""),
-                Form::Jsonb => format!("t.{name}::jsonb::text collate \"C\""),
+    fn value_hash(&self, i: usize, seed: impl Fn(&str) -> String) -> String {
+        let (name, ty, form) = &self.columns[i];
+        match (form, ty) {
+            (Form::Plain, ty) if ty.is_whole_number() || *ty == ColumnType::Boolean => {
+                format!("hashint4extended(t.{name}::int4, {})", seed(""))
             }
-        });
-        format!("row({})", join(hashed))
+            (Form::Plain, _) => format!("hash_record_extended(row(t.{name}), {})", seed("")),
+            (Form::Wide, _) => {
+                format!("hashint8extended(t.{name}::int8, {} # (t.{name}::int8 >> 32))", seed(""))
+            }
+            (Form::Numeric, _) => {
+                let sign = format!(" + (t.{name} < 0)::int4 + 2 * (t.{name} < 'NaN')::int4");
+                // Whatever the seed, powers of 10,000 differ in their last bits alone: once more, so that they do not
+                // cancel out.
+                format!("hashint8extended(hash_numeric_extended(t.{name}, {}), 0)", seed(&sign))
+            }
+            (Form::Float, _) => format!("hashfloat8extended(t.{name}::float8, {})", seed("")),
+            (Form::Moment, _) => {
+                format!("hash_record_extended(row(t.{name}, t.{name}::date), {})", seed(""))
+            }
+            (Form::Text | Form::Spelled, _) => {
+                format!("hashtextextended(t.{name}::text collate \"C\", {})", seed(""))
+            }
+            (Form::Jsonb, _) => {
+                format!("hashtextextended(t.{name}::jsonb::text collate \"C\", {})", seed(""))
+            }
+        }
     }
 
     /// What equal values have in common, but for `json`, `jsonb` and negative zero, of which some spellings of
@@ -185,14 +201,15 @@ impl Sql {
 /// alike. A server whose encoding lacks one of the letters, or that has no such hash, gives an error.
 pub const VECTORS: &str = "
     select array[
-        hash_record_extended(row(7::int8, -7::int4, 7::int2, null::int4, true), 42),
-        hash_record_extended(row('Iris, é Ω 香'::text collate \"C\", 'x'::varchar(9) collate \"C\", 'y '::char(3)), -42),
-        hash_record_extended(row(1.50::numeric, -0.01::numeric, 1e30::numeric, 'NaN'::numeric), 64),
-        hash_record_extended(row(0.1::float4, 0.1::float8, 'NaN'::float8, -0.0::float8), 0),
-        hash_record_extended(row(date '2024-02-29', time '12:34:56.789', timestamp '2024-02-29 12:34:56.789',
-                                 timestamptz '2024-02-29 12:34:56.789+02', timestamp 'infinity'), 9223372036854775807),
-        hash_record_extended(row('6f9619ff-8b86-d011-b42d-00c04fc964ff'::uuid), 1),
-        hashint8extended(-1234567890123456789, 64)
+        hashint4extended(-7, 42), hashint8extended(-1234567890123456789, 64),
+        hashtextextended('Iris, é Ω 香' collate \"C\", -42),
+        hash_numeric_extended(1.50, 64), hash_numeric_extended(-0.01, 1), hash_numeric_extended('NaN', 0),
+        hashfloat8extended(0.1::float4, 3), hashfloat8extended('NaN', 2), hashfloat8extended(-0.0, 9),
+        hash_record_extended(row(date '2024-02-29'), 9223372036854775807),
+        hash_record_extended(row(time '12:34:56.789'), 5),
+        hash_record_extended(row(timestamp '2024-02-29 12:34:56.789', timestamp 'infinity'), 6),
+        hash_record_extended(row(timestamptz '2024-02-29 12:34:56.789+02'), 7),
+        hash_record_extended(row('6f9619ff-8b86-d011-b42d-00c04fc964ff'::uuid), 1)
     ]::int8[]";
 
 #[cfg(test)]
@@ -215,9 +232,9 @@ mod tests {
             {name: name, physicalName: 'na"me', logicalType: string, physicalType: varchar(150)},
             {name: cost, logicalType: number, physicalType: numeric}"#;
         let sql = sql(columns, &[Form::Plain, Form::Text, Form::Numeric]);
-        insta::assert_snapshot!(sql.digest().0, @r#"copy (select r.k >> 6, count(*)::int4, bit_xor(r.h # hashint8extended(r.h, r.k)) from (select t."id"::int8 as k, hash_record_extended(row(t."na""me" collate "C", t."cost", t."cost" < 0, t."cost" < 'NaN'), t."id"::int8) as h from "shop"."t" t offset 0) r group by 1) to stdout (format binary)"#);
-        insta::assert_snapshot!(sql.leaf(&[-1, 3]).0, @r#"copy (select t."id"::int8, hash_record_extended(row(t."na""me" collate "C", t."cost", t."cost" < 0, t."cost" < 'NaN'), t."id"::int8) from unnest('{-1, 3}'::int8[]) as b(n) join "shop"."t" t on t."id" >= b.n << 6 and t."id" <= (b.n << 6) | 63) to stdout (format binary)"#);
-        insta::assert_snapshot!(sql.stream(Hash::Record).0, @r#"copy (select t."id"::int8, hash_record_extended(row(t."na""me" collate "C", t."cost", t."cost" < 0, t."cost" < 'NaN'), 0) from "shop"."t" t order by t."id") to stdout (format binary)"#);
+        insta::assert_snapshot!(sql.digest().0, @r#"copy (select t."id"::int8 >> 6, count(*)::int4, bit_xor(hashint8extended(t."id"::int8, 0) # coalesce(hashtextextended(t."na""me"::text collate "C", hashint8extended(t."id"::int8, 4)), 0) # coalesce(hashint8extended(hash_numeric_extended(t."cost", hashint8extended(t."id"::int8, 8 + (t."cost" < 0)::int4 + 2 * (t."cost" < 'NaN')::int4)), 0), 0)) from "shop"."t" t group by 1) to stdout (format binary)"#);
+        insta::assert_snapshot!(sql.leaf(&[-1, 3]).0, @r#"copy (select t."id"::int8, hashint8extended(t."id"::int8, 0) # coalesce(hashtextextended(t."na""me"::text collate "C", hashint8extended(t."id"::int8, 4)), 0) # coalesce(hashint8extended(hash_numeric_extended(t."cost", hashint8extended(t."id"::int8, 8 + (t."cost" < 0)::int4 + 2 * (t."cost" < 'NaN')::int4)), 0), 0) from unnest('{-1, 3}'::int8[]) as b(n) join "shop"."t" t on t."id" >= b.n << 6 and t."id" <= (b.n << 6) | 63) to stdout (format binary)"#);
+        insta::assert_snapshot!(sql.stream(Hash::Native).0, @r#"copy (select t."id"::int8, hashint8extended(0, 0) # coalesce(hashtextextended(t."na""me"::text collate "C", hashint8extended(0, 4)), 0) # coalesce(hashint8extended(hash_numeric_extended(t."cost", hashint8extended(0, 8 + (t."cost" < 0)::int4 + 2 * (t."cost" < 'NaN')::int4)), 0), 0) from "shop"."t" t order by t."id") to stdout (format binary)"#);
         insta::assert_snapshot!(sql.stream(Hash::Spelling).0, @r#"copy (select t."id"::int8, substr(sha256(convert_to(row(t."na""me"::text, trim_scale(t."cost")::text)::text, 'UTF8')), 1, 8) from "shop"."t" t order by t."id") to stdout (format binary)"#);
     }
 
@@ -229,6 +246,6 @@ mod tests {
             {name: c, logicalType: number, physicalType: numeric, primaryKey: true, primaryKeyPosition: 3, required: true},
             {name: d, logicalType: object, physicalType: json}";
         let sql = sql(columns, &[Form::Text, Form::Plain, Form::Plain, Form::Jsonb]);
-        insta::assert_snapshot!(sql.stream(Hash::Record).0, @r#"copy (select t."a"::text, t."b"::text, trim_scale(t."c")::text, hash_record_extended(row(t."d"::jsonb::text collate "C"), 0) from "shop"."t" t order by t."a" collate "C", t."b", (trim_scale(t."c")::text) collate "C") to stdout (format binary)"#);
+        insta::assert_snapshot!(sql.stream(Hash::Native).0, @r#"copy (select t."a"::text, t."b"::text, trim_scale(t."c")::text, hashint8extended(0, 0) # coalesce(hashtextextended(t."d"::jsonb::text collate "C", hashint8extended(0, 4)), 0) from "shop"."t" t order by t."a" collate "C", t."b", (trim_scale(t."c")::text) collate "C") to stdout (format binary)"#);
     }
 }
