@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
@@ -47,10 +47,7 @@ pub struct BackfillArgs {
 /// Fills the library. Exit codes: 0 filled, 3 filled but for rows in quarantine.
 pub async fn run(args: &BackfillArgs, config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let name = &args.pipeline;
-    let Some(pipeline) = config.pipeline.get(name) else {
-        let names: Vec<_> = config.pipeline.keys().map(String::as_str).collect();
-        bail!("no pipeline `{name}` is configured; there is: {}", names.join(", "));
-    };
+    let pipeline = super::pipeline(config, name)?;
     let reference = pipeline.reference.as_ref().with_context(|| {
         format!(
             "pipeline `{name}` has nothing to be filled from: configure [pipeline.{name}.reference.postgres]"

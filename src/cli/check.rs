@@ -88,10 +88,7 @@ async fn of_pipeline(
     config: &Config,
     choice: Choice<'_>,
 ) -> anyhow::Result<(Contract, Vec<CheckResult>)> {
-    let pipeline = config.pipeline.get(name).with_context(|| {
-        let known: Vec<&str> = config.pipeline.keys().map(String::as_str).collect();
-        format!("no pipeline `{name}` is configured; there is: {}", known.join(", "))
-    })?;
+    let pipeline = super::pipeline(config, name)?;
     let contract = Contract::load(&pipeline.contract, pipeline.table.as_deref())?;
     let connect: PgConnectOptions =
         config.library.url.expose().parse().context("library.url cannot be used")?;

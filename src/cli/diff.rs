@@ -3,23 +3,24 @@
 //! Promises: only reads, so it needs neither a server nor schema `accord`; no password is ever shown. Must not
 //! know: how tables are compared.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use super::output::{pretty, print};
 use super::reconciliation::{readable, watched};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Reconcile};
 use crate::contract::{Contract, Identifier};
 use crate::prose::Paint;
 use crate::reconcile::{Endpoint, Limits, Plan, Progress, Work, run as reconcile};
+use crate::serve::parts;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -71,12 +72,13 @@ pub struct DiffArgs {
     /// List every row that differs, not only a sample.
     #[arg(long)]
     all_keys: bool,
-    /// How long a difference must last to be one: longer than a change usually takes to arrive.
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
-    grace: Duration,
-    /// How long one statement may take on either side.
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
-    statement_timeout: Duration,
+    /// How long a difference must last to be one: longer than a change usually takes to arrive. [default: as
+    /// configured, else 2s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    grace: Option<Duration>,
+    /// How long one statement may take on either side. [default: as configured, else 10m]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    statement_timeout: Option<Duration>,
 }
 
 /// Compares, and prints the report.
@@ -85,18 +87,12 @@ pub async fn run(
     config: impl FnOnce() -> Result<Config, ConfigError>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let sides = match (&args.contract, &args.source, &args.target) {
-        (Some(contract), Some(source), Some(target)) => Sides::given(&args, contract, source, target)?,
-        _ => Sides::configured(args.pipeline.as_deref().unwrap_or_default(), &config()?)?,
+    let mut plan = match (&args.contract, &args.source, &args.target) {
+        (Some(contract), Some(source), Some(target)) => given(&args, contract, source, target)?,
+        _ => configured(args.pipeline.as_deref().unwrap_or_default(), &config()?)?,
     };
-    let plan = Plan {
-        contract: Arc::new(sides.contract),
-        source: sides.source,
-        target: sides.target,
-        grace: args.grace,
-        statement_timeout: args.statement_timeout,
-        force: None,
-    };
+    plan.grace = args.grace.unwrap_or(plan.grace);
+    plan.statement_timeout = args.statement_timeout.unwrap_or(plan.statement_timeout);
     let work = Work { repair: None, limits: Limits::default(), all_keys: args.all_keys, quarantine: None };
     let progress = Progress::default();
     let report = watched(&progress, Box::pin(reconcile(&plan, work, &progress))).await;
@@ -104,67 +100,47 @@ pub async fn run(
     Ok(ExitCode::from(report.exit_code()))
 }
 
-/// What is compared with what.
-struct Sides {
-    contract: Contract,
-    source: Endpoint,
-    target: Endpoint,
+/// What the flags say.
+fn given(
+    args: &DiffArgs,
+    contract: &Path,
+    source: &SecretString,
+    target: &SecretString,
+) -> anyhow::Result<Plan> {
+    let contract = Contract::load(contract, args.table.as_deref())?;
+    let endpoint = |flag: &str, url: &SecretString, table: Option<&String>| {
+        let connect = PgConnectOptions::from_str(url.expose_secret()).with_context(|| {
+            format!("--{flag} is no Postgres URL: use postgres://user:password@host:port/database")
+        })?;
+        match table {
+            Some(table) => at(connect, table),
+            None => Ok(Endpoint { connect, schema: contract.schema.clone(), table: contract.table.clone() }),
+        }
+    };
+    let Reconcile { grace, statement_timeout, .. } = Reconcile::default();
+    Ok(Plan {
+        source: endpoint("source", source, args.source_table.as_ref())?,
+        target: endpoint("target", target, args.target_table.as_ref())?,
+        contract: Arc::new(contract),
+        grace,
+        statement_timeout,
+        force: None,
+    })
 }
 
-impl Sides {
-    /// As the flags say.
-    fn given(
-        args: &DiffArgs,
-        contract: &PathBuf,
-        source: &SecretString,
-        target: &SecretString,
-    ) -> anyhow::Result<Self> {
-        let contract = Contract::load(contract, args.table.as_deref())?;
-        let endpoint = |flag: &str, url: &SecretString, table: Option<&String>| {
-            let connect = PgConnectOptions::from_str(url.expose_secret()).with_context(|| {
-                format!("--{flag} is no Postgres URL: use postgres://user:password@host:port/database")
-            })?;
-            match table {
-                Some(table) => at(connect, table),
-                None => {
-                    Ok(Endpoint { connect, schema: contract.schema.clone(), table: contract.table.clone() })
-                }
-            }
-        };
-        Ok(Self {
-            source: endpoint("source", source, args.source_table.as_ref())?,
-            target: endpoint("target", target, args.target_table.as_ref())?,
-            contract,
-        })
-    }
-
-    /// As the configuration says.
-    fn configured(name: &str, config: &Config) -> anyhow::Result<Self> {
-        let Some(pipeline) = config.pipeline.get(name) else {
-            let names: Vec<&str> = config.pipeline.keys().map(String::as_str).collect();
-            bail!("no pipeline `{name}` is configured; there is: {}", names.join(", "));
-        };
-        let reference = pipeline.reference.as_ref().with_context(|| {
-            format!(
-                "pipeline `{name}` has nothing to be compared with: configure [pipeline.{name}.reference.postgres], \
-                 or give --contract, --source and --target"
-            )
-        })?;
-        let contract = Contract::load(&pipeline.contract, pipeline.table.as_deref())?;
-        let reference = &reference.postgres;
-        Ok(Self {
-            source: at(
-                reference.url.expose().parse().context("reference.postgres.url cannot be used")?,
-                &reference.table,
-            )?,
-            target: Endpoint {
-                connect: config.library.url.expose().parse().context("library.url cannot be used")?,
-                schema: contract.schema.clone(),
-                table: contract.table.clone(),
-            },
-            contract,
-        })
-    }
+/// What the configuration says.
+fn configured(name: &str, config: &Config) -> anyhow::Result<Plan> {
+    let pipeline = super::pipeline(config, name)?;
+    let reference = pipeline.reference.as_ref().with_context(|| {
+        format!(
+            "pipeline `{name}` has nothing to be compared with: configure [pipeline.{name}.reference.postgres], \
+             or give --contract, --source and --target"
+        )
+    })?;
+    let contract = Arc::new(Contract::load(&pipeline.contract, pipeline.table.as_deref())?);
+    let library = config.library.url.expose().parse().context("library.url cannot be used")?;
+    let settings = pipeline.reconcile.clone().unwrap_or_default();
+    parts::plan(&reference.postgres, &settings, &contract, &library)
 }
 
 /// A table, as `name` or `schema.name`.

@@ -25,7 +25,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 
-use crate::config::Config;
+use crate::config::{Config, Pipeline};
 use crate::library::{self, session};
 use crate::supervisor::Supervisor;
 use crate::{serve, telemetry};
@@ -127,6 +127,14 @@ impl Cli {
             Command::Config(ConfigCommand::Show) => show(&config()?, json),
         }
     }
+}
+
+/// The pipeline of this name, or which there are.
+fn pipeline<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Pipeline> {
+    config.pipeline.get(name).with_context(|| {
+        let names: Vec<&str> = config.pipeline.keys().map(String::as_str).collect();
+        format!("no pipeline `{name}` is configured; there is: {}", names.join(", "))
+    })
 }
 
 fn show(config: &Config, json: bool) -> anyhow::Result<ExitCode> {

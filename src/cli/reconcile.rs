@@ -157,12 +157,9 @@ impl Case {
         if let (Some(contract), Some(source), Some(target)) = (&args.contract, &args.source, &args.target) {
             return Self::alone(args, contract, source, target);
         }
-        let mut config = config()?;
+        let config = config()?;
         let name = args.pipeline.clone().unwrap_or_default();
-        let Some(pipeline) = config.pipeline.remove(&name) else {
-            let names: Vec<_> = config.pipeline.into_keys().collect();
-            bail!("no pipeline `{name}` is configured; there is: {}", names.join(", "));
-        };
+        let pipeline = super::pipeline(&config, &name)?.clone();
         let reports = pipeline.reconcile.as_ref().is_some_and(|r| r.on_drift == OnDrift::Report);
         ensure!(
             args.dry_run || !reports,
