@@ -151,9 +151,10 @@ async fn what_the_cms_did_not_tell_is_found_by_comparison_and_repaired() {
         " of 500 rows differed, ",
     ])
     .await;
-    let config = demo.config();
-    let runs = accord(&config, &["status", "--json"]).await.json();
-    assert!(runs.to_string().contains("repaired"), "{runs}");
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let runs = format!("{}/api/v1/reconciliations?state=repaired", demo.library);
+    let runs: Value = client.get(runs).send().await.unwrap().json().await.unwrap();
+    assert_eq!(runs["data"][0]["state"], "repaired", "{runs}");
     demo.end().await;
 }
 
