@@ -9,17 +9,16 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
-use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{pretty, print};
+use super::reach;
 use super::reconciliation::watched;
 use crate::apply::{Applier, Stop};
 use crate::config::Config;
 use crate::contract::Contract;
 use crate::contract::gate::Gate;
-use crate::library::{self, session};
 use crate::reconcile::Progress;
 use crate::reconcile::backfill::{Backfill, Filled};
 use crate::serve::parts;
@@ -55,7 +54,7 @@ pub async fn run(args: &BackfillArgs, config: &Config, json: bool) -> anyhow::Re
     })?;
     let connect: PgConnectOptions =
         config.library.url.expose().parse().context("library.url cannot be used")?;
-    prepare(&connect, config).await?;
+    reach::prepare(&connect, &config.library.url).await?;
     let contract = Arc::new(Contract::load(&pipeline.contract, pipeline.table.as_deref())?);
     let known = parts::enroll(&connect, name, contract).await?;
     let reconcile = pipeline.reconcile.clone().unwrap_or_default();
@@ -82,18 +81,6 @@ pub async fn run(args: &BackfillArgs, config: &Config, json: bool) -> anyhow::Re
     settled??;
     print(&if json { pretty(&filled)? } else { sentence(name, &filled) })?;
     Ok(if filled.quarantined == 0 { ExitCode::SUCCESS } else { ExitCode::from(3) })
-}
-
-/// Brings schema `accord` up to date, as `serve` does at its start.
-async fn prepare(connect: &PgConnectOptions, config: &Config) -> anyhow::Result<()> {
-    let mut conn = session::connect_writer(connect)
-        .await
-        .with_context(|| format!("cannot reach the library's database at {}", config.library.url))?;
-    library::migrate(&mut conn)
-        .await
-        .context("cannot bring schema `accord` up to date; see `accord doctor`")?;
-    conn.close().await?;
-    Ok(())
 }
 
 fn sentence(name: &str, filled: &Filled) -> String {

@@ -17,7 +17,7 @@ use sqlx::postgres::PgConnectOptions;
 use super::output::{pretty, print};
 use super::reconciliation::{readable, watched};
 use crate::config::{Config, ConfigError, Reconcile};
-use crate::contract::{Contract, Identifier};
+use crate::contract::Contract;
 use crate::prose::Paint;
 use crate::reconcile::{Endpoint, Limits, Plan, Progress, Work, run as reconcile};
 use crate::serve::parts;
@@ -112,10 +112,10 @@ fn given(
         let connect = PgConnectOptions::from_str(url.expose_secret()).with_context(|| {
             format!("--{flag} is no Postgres URL: use postgres://user:password@host:port/database")
         })?;
-        match table {
-            Some(table) => at(connect, table),
-            None => Ok(Endpoint { connect, schema: contract.schema.clone(), table: contract.table.clone() }),
-        }
+        anyhow::Ok(match table {
+            Some(table) => Endpoint::named(connect, table)?,
+            None => Endpoint::of(connect, &contract),
+        })
     };
     let Reconcile { grace, statement_timeout, .. } = Reconcile::default();
     Ok(Plan {
@@ -141,13 +141,4 @@ fn configured(name: &str, config: &Config) -> anyhow::Result<Plan> {
     let library = config.library.url.expose().parse().context("library.url cannot be used")?;
     let settings = pipeline.reconcile.clone().unwrap_or_default();
     parts::plan(&reference.postgres, &settings, &contract, &library)
-}
-
-/// A table, as `name` or `schema.name`.
-fn at(connect: PgConnectOptions, table: &str) -> anyhow::Result<Endpoint> {
-    let (schema, table) = match table.split_once('.') {
-        Some((schema, table)) => (Some(Identifier::new(schema)?), table),
-        None => (None, table),
-    };
-    Ok(Endpoint { connect, schema, table: Identifier::new(table)? })
 }

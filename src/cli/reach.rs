@@ -10,11 +10,12 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use reqwest::StatusCode;
 use secrecy::ExposeSecret as _;
-use sqlx::PgConnection;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
 
-use crate::config::Config;
+use crate::config::{Config, SecretUrl};
 use crate::http::health::Report;
-use crate::library::session;
+use crate::library::{self, session};
 
 /// How long a server on this machine may take to answer.
 pub(super) const SERVER_PATIENCE: Duration = Duration::from_secs(2);
@@ -34,6 +35,20 @@ pub(super) async fn prepared_library(config: &Config) -> anyhow::Result<PgConnec
         sqlx::query_scalar("select to_regclass('accord.pipeline') is not null").fetch_one(&mut conn).await?;
     ensure!(there, "the library has no schema `accord` yet: run `accord serve`, or `accord migrate`");
     Ok(conn)
+}
+
+/// Brings schema `accord` up to date, as `serve` does at its start; true when there was none.
+pub(super) async fn prepare(connect: &PgConnectOptions, url: &SecretUrl) -> anyhow::Result<bool> {
+    let mut conn = session::connect_writer(connect)
+        .await
+        .with_context(|| format!("cannot reach the library's database at {url}"))?;
+    let is_new =
+        sqlx::query_scalar("select to_regclass('accord.pipeline') is null").fetch_one(&mut conn).await?;
+    library::migrate(&mut conn)
+        .await
+        .context("cannot bring schema `accord` up to date; see `accord doctor`")?;
+    conn.close().await?;
+    Ok(is_new)
 }
 
 /// Where a server with this configuration answers this machine.

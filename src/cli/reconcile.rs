@@ -12,14 +12,15 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::output::{pretty, print};
+use super::reach;
 use super::reconciliation::{readable, watched};
 use crate::apply::{Applier, Stop};
 use crate::config::{
@@ -27,7 +28,6 @@ use crate::config::{
 };
 use crate::contract::Contract;
 use crate::contract::gate::Gate;
-use crate::library::{self, session};
 use crate::prose::Paint;
 use crate::reconcile::record::{Mode, Request, Trigger};
 use crate::reconcile::runner::{Subject, Taken};
@@ -112,7 +112,9 @@ pub async fn run(
 ) -> anyhow::Result<ExitCode> {
     let case = Case::of(&args, config)?;
     let connect: PgConnectOptions = case.library.expose().parse().context("the library's URL")?;
-    prepare(&connect, &case.library).await?;
+    if reach::prepare(&connect, &case.library).await? {
+        eprintln!("Schema `accord` is now in {}: repairs are written down there.", case.library);
+    }
     let contract = Arc::new(Contract::load(&case.pipeline.contract, case.pipeline.table.as_deref())?);
     let known = parts::enroll(&connect, &case.name, contract).await?;
 
@@ -219,23 +221,6 @@ fn url(flag: &str, url: &SecretString) -> anyhow::Result<SecretUrl> {
     url.map(SecretUrl::from).with_context(|| {
         format!("--{flag} is no Postgres URL: use postgres://user:password@host:port/database")
     })
-}
-
-/// Brings schema `accord` up to date, as `serve` does at its start; says so when there was none.
-async fn prepare(connect: &PgConnectOptions, url: &SecretUrl) -> anyhow::Result<()> {
-    let mut conn = session::connect_writer(connect)
-        .await
-        .with_context(|| format!("cannot reach the library's database at {url}"))?;
-    let is_new: bool =
-        sqlx::query_scalar("select to_regclass('accord.pipeline') is null").fetch_one(&mut conn).await?;
-    library::migrate(&mut conn)
-        .await
-        .context("cannot bring schema `accord` up to date; see `accord doctor`")?;
-    if is_new {
-        eprintln!("Schema `accord` is now in {url}: repairs are written down there.");
-    }
-    conn.close().await?;
-    Ok(())
 }
 
 async fn reconcile_once(subject: &Subject, args: &ReconcileArgs) -> anyhow::Result<Told> {

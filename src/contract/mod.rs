@@ -23,7 +23,7 @@ use std::path::Path;
 
 use crate::change::Fields;
 
-pub use column::{Column, ColumnType, Identifier};
+pub use column::{Column, ColumnType, Identifier, IdentifierError};
 pub use compile::ContractError;
 pub use finding::{Finding, Severity};
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Json, Path, Query, State};
 use axum::http::StatusCode;
-use axum::http::header::{self, HeaderValue};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::access::{self, Access};
 use super::error::{self, Kind, Problem};
 use super::json;
+use super::resource::accepted;
 use super::status::Collection;
 use crate::library::check_result::{self, CheckResult, Run};
 use crate::quality::{AskError, Checks};
@@ -73,11 +73,7 @@ async fn ask(
         AskError::Database(error) => Problem::database(&error),
     })?;
     let run = find(&checks, id).await?;
-    let mut response = json(StatusCode::ACCEPTED, &run);
-    if let Ok(location) = HeaderValue::try_from(format!("/api/v1/checks/{id}")) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(accepted(&format!("/api/v1/checks/{id}"), &run))
 }
 
 async fn list(

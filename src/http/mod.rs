@@ -11,6 +11,7 @@ pub mod library;
 pub mod path;
 pub mod quarantine;
 pub mod reconciliations;
+mod resource;
 pub mod server;
 pub mod status;
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State as Shared};
 use axum::http::StatusCode;
-use axum::http::header::{self, HeaderValue};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -20,12 +19,12 @@ use sqlx::pool::PoolConnection;
 use validator::Validate;
 
 use super::error::{Kind, Problem};
-use super::reconciliations::not_taken;
+use super::resource::{Page, accepted, not_taken};
 use super::{HttpPipeline, json};
 use crate::change::Outcome;
 use crate::contract::gate::Gate;
 use crate::library::quarantine::close::{self, Decided, Decision};
-use crate::library::quarantine::read::{self, Entry, Filter, From, State};
+use crate::library::quarantine::read::{self, Filter, From, State};
 use crate::quarantine::bulk::{self, Bulk};
 use crate::quarantine::{Mask, ReplayError, Replayer};
 
@@ -144,14 +143,6 @@ impl Wish {
     }
 }
 
-/// A page of entries, the newest first.
-#[derive(Debug, Serialize)]
-struct Page {
-    data: Vec<Entry>,
-    /// Where the next page is, if there is more.
-    next: Option<String>,
-}
-
 async fn list(
     Shared(service): Shared<Service>,
     wish: Result<Query<Wish>, QueryRejection>,
@@ -169,15 +160,13 @@ async fn list(
     };
     let mut conn = service.connection().await?;
     let found = read::list(&mut *conn, &filter, From::Newest(wish.before), wish.limit + 1).await;
-    let mut data = found.map_err(|error| Problem::database(&error))?;
-    let has_more = i64::try_from(data.len()).is_ok_and(|found| found > wish.limit);
-    data.truncate(usize::try_from(wish.limit).unwrap_or(usize::MAX));
-    let next = data.last().filter(|_| has_more).map(|last| wish.next(last.id));
+    let found = found.map_err(|error| Problem::database(&error))?;
+    let page = Page::cut(found, wish.limit, |last| wish.next(last.id));
     if wish.raw {
-        tracing::info!(entries = data.len(), by = BY, "the raw view of quarantine entries was asked for");
+        tracing::info!(entries = page.len(), by = BY, "the raw view of quarantine entries was asked for");
     }
-    let data = data.into_iter().map(|entry| service.mask(&entry.pipeline, wish.raw).entry(entry)).collect();
-    Ok(json(StatusCode::OK, &Page { data, next }))
+    let shown = page.shown_as(|entry| service.mask(&entry.pipeline, wish.raw).entry(entry));
+    Ok(json(StatusCode::OK, &shown))
 }
 
 /// The query of `GET /api/v1/quarantine/{id}`.
@@ -333,11 +322,7 @@ async fn replay_many(
         service.replayer(pipeline)?;
     }
     let bulk = bulk::request(&service.pool, &filter, BY).await.map_err(|error| Problem::database(&error))?;
-    let address = format!("{ROOT}/replays/{}", bulk.id);
-    let mut response = json(StatusCode::ACCEPTED, &bulk);
-    // Digits and slashes are legal in a header.
-    let location = HeaderValue::try_from(address).unwrap_or_else(|_| HeaderValue::from_static(ROOT));
-    response.headers_mut().insert(header::LOCATION, location);
+    let response = accepted(&format!("{ROOT}/replays/{}", bulk.id), &bulk);
     // It outlives the request; a process that ends before it does leaves a replay that shows as aborted.
     tokio::spawn(async move { service.work(&bulk).await });
     Ok(response)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
-use axum::http::header::{self, HeaderValue};
+use axum::http::header;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -19,8 +19,9 @@ use sqlx::{PgConnection, PgPool, Postgres};
 use validator::Validate;
 
 use super::error::{Kind, Problem};
+use super::resource::{Page, accepted, location, not_taken};
 use super::{HttpPipeline, json};
-use crate::reconcile::record::{Mode, Request, Run, RunState, Trigger};
+use crate::reconcile::record::{Mode, Request, RunState, Trigger};
 use crate::reconcile::store::{self, Filter, Releasable};
 
 /// What may be asked of a pipeline's reconciler.
@@ -105,14 +106,6 @@ impl Wish {
     }
 }
 
-/// A piece of the list.
-#[derive(Debug, Serialize)]
-struct Page {
-    data: Vec<Run>,
-    /// Where the next piece is, if there is more.
-    next: Option<String>,
-}
-
 async fn list(
     State(service): State<Service>,
     wish: Result<Query<Wish>, QueryRejection>,
@@ -129,11 +122,8 @@ async fn list(
     };
     let mut conn = service.connection().await?;
     let filter = Filter { pipeline, state, before, limit: limit + 1 };
-    let mut data = store::list(&mut conn, &filter).await.map_err(|error| Problem::database(&error))?;
-    let has_more = i64::try_from(data.len()).is_ok_and(|found| found > limit);
-    data.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let next = data.last().filter(|_| has_more).map(|last| next(&filter, limit, last.id));
-    Ok(json(StatusCode::OK, &Page { data, next }))
+    let found = store::list(&mut conn, &filter).await.map_err(|error| Problem::database(&error))?;
+    Ok(json(StatusCode::OK, &Page::cut(found, limit, |last| next(&filter, limit, last.id))))
 }
 
 fn next(filter: &Filter, limit: i64, before: i64) -> String {
@@ -202,9 +192,7 @@ async fn enqueue(conn: &mut PgConnection, pipeline: i16, request: &Request) -> R
     if !is_new {
         return Err(busy(id));
     }
-    let mut response = json(StatusCode::ACCEPTED, &Accepted { id, state: RunState::Queued });
-    response.headers_mut().insert(header::LOCATION, location(id));
-    Ok(response)
+    Ok(accepted(&address(id), &Accepted { id, state: RunState::Queued }))
 }
 
 #[derive(Serialize)]
@@ -245,18 +233,6 @@ impl Service {
     }
 }
 
-pub(super) fn not_taken(rejection: &JsonRejection, form: &str) -> Problem {
-    let (kind, what) = match rejection {
-        JsonRejection::MissingJsonContentType(_) => {
-            (Kind::MediaType, "Send the header `Content-Type: application/json`".to_owned())
-        }
-        JsonRejection::JsonDataError(error) => (Kind::Unprocessable, error.body_text()),
-        JsonRejection::BytesRejection(_) => (Kind::BodyTooLarge, "The body is too long".to_owned()),
-        other => (Kind::BadRequest, other.body_text()),
-    };
-    Problem::new(kind, format!("{what}. The body is {form}."))
-}
-
 fn unknown() -> Problem {
     Problem::new(Kind::NotFound, "No reconciliation has this number: GET /api/v1/reconciliations lists them.")
 }
@@ -268,14 +244,13 @@ fn busy(id: i64) -> Problem {
 }
 
 fn conflict(with: i64, detail: String) -> Problem {
-    Problem::new(Kind::Conflict, detail).with_header(header::LOCATION, location(with))
+    let problem = Problem::new(Kind::Conflict, detail);
+    match location(&address(with)) {
+        Some(location) => problem.with_header(header::LOCATION, location),
+        None => problem,
+    }
 }
 
 fn address(id: i64) -> String {
     format!("{ROOT}/{id}")
-}
-
-fn location(id: i64) -> HeaderValue {
-    // Digits and slashes are legal in a header.
-    HeaderValue::try_from(address(id)).unwrap_or_else(|_| HeaderValue::from_static(ROOT))
 }

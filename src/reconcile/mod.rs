@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
-use crate::contract::{Contract, Identifier};
+use crate::contract::{Contract, Identifier, IdentifierError};
 
 pub use breaker::Limits;
 pub use cron::{Schedule, ScheduleError};
@@ -56,6 +56,22 @@ pub struct Endpoint {
     pub schema: Option<Identifier>,
     /// Its table.
     pub table: Identifier,
+}
+
+impl Endpoint {
+    /// The table of this name, as a person writes it: `name` or `schema.name`.
+    pub fn named(connect: PgConnectOptions, name: &str) -> Result<Self, IdentifierError> {
+        let (schema, table) = match name.split_once('.') {
+            Some((schema, table)) => (Some(Identifier::new(schema)?), table),
+            None => (None, name),
+        };
+        Ok(Self { connect, schema, table: Identifier::new(table)? })
+    }
+
+    /// The contract's own table.
+    pub fn of(connect: PgConnectOptions, contract: &Contract) -> Self {
+        Self { connect, schema: contract.schema.clone(), table: contract.table.clone() }
+    }
 }
 
 /// What to compare, and how.

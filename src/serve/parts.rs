@@ -10,8 +10,8 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::apply::{ReferenceSettings, Settings};
 use crate::config::{Pipeline, PostgresReference, Reconcile};
+use crate::contract::Contract;
 use crate::contract::gate::Gate;
-use crate::contract::{Contract, Identifier};
 use crate::library::pipeline::{self, Ids};
 use crate::library::statement::TableSql;
 use crate::library::{facts, session};
@@ -75,12 +75,8 @@ fn waist_reference(config: &PostgresReference) -> anyhow::Result<ReferenceSettin
 }
 
 fn endpoint(config: &PostgresReference) -> anyhow::Result<Endpoint> {
-    let (schema, table) = match config.table.split_once('.') {
-        Some((schema, table)) => (Some(Identifier::new(schema)?), table),
-        None => (None, config.table.as_str()),
-    };
     let connect = config.url.expose().parse().context("reference.postgres.url")?;
-    Ok(Endpoint { connect, schema, table: Identifier::new(table)? })
+    Ok(Endpoint::named(connect, &config.table)?)
 }
 
 /// What a reconciliation of the pipeline compares.
@@ -93,11 +89,7 @@ pub(crate) fn plan(
     Ok(Plan {
         contract: Arc::clone(contract),
         source: endpoint(reference)?,
-        target: Endpoint {
-            connect: library.clone(),
-            schema: contract.schema.clone(),
-            table: contract.table.clone(),
-        },
+        target: Endpoint::of(library.clone(), contract),
         grace: settings.grace,
         statement_timeout: settings.statement_timeout,
         force: None,

@@ -1,0 +1,66 @@
+//! What the operators' resources have in common: long work with an address, lists in pages, bodies in JSON.
+//!
+//! Promises: a page says where the next one is exactly if there is more; who sends what is not taken is told what
+//! would be. Must not know: any resource.
+
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use axum::http::header::{self, HeaderValue};
+use axum::response::Response;
+use serde::Serialize;
+
+use super::error::{Kind, Problem};
+use super::json;
+
+/// The answer to a wish that is being carried out: 202, and where to look how far it is.
+pub(super) fn accepted(address: &str, body: &impl Serialize) -> Response {
+    let mut response = json(StatusCode::ACCEPTED, body);
+    response.headers_mut().extend(location(address).map(|location| (header::LOCATION, location)));
+    response
+}
+
+/// An address as a header has it: of digits, letters and slashes, all of them legal there.
+pub(super) fn location(address: &str) -> Option<HeaderValue> {
+    HeaderValue::try_from(address).ok()
+}
+
+/// A page of a list, the newest first.
+#[derive(Debug, Serialize)]
+pub(super) struct Page<T> {
+    data: Vec<T>,
+    /// Where the next page is, if there is more.
+    next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page of at most `limit` of what was found; `next` gives the address of what comes after one.
+    pub(super) fn cut(mut found: Vec<T>, limit: i64, next: impl FnOnce(&T) -> String) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| has_more).map(next);
+        Self { data: found, next }
+    }
+
+    /// The same page of what its items are shown as.
+    pub(super) fn shown_as<U>(self, show: impl FnMut(T) -> U) -> Page<U> {
+        Page { data: self.data.into_iter().map(show).collect(), next: self.next }
+    }
+
+    /// How many there are on it.
+    pub(super) fn len(&self) -> usize {
+        self.data.len()
+    }
+}
+
+pub(super) fn not_taken(rejection: &JsonRejection, form: &str) -> Problem {
+    let (kind, what) = match rejection {
+        JsonRejection::MissingJsonContentType(_) => {
+            (Kind::MediaType, "Send the header `Content-Type: application/json`".to_owned())
+        }
+        JsonRejection::JsonDataError(error) => (Kind::Unprocessable, error.body_text()),
+        JsonRejection::BytesRejection(_) => (Kind::BodyTooLarge, "The body is too long".to_owned()),
+        other => (Kind::BadRequest, other.body_text()),
+    };
+    Problem::new(kind, format!("{what}. The body is {form}."))
+}
