@@ -20,7 +20,6 @@ use tokio::sync::{Notify, watch};
 
 use crate::apply::{Applier, Gap, Mode, Stop};
 use crate::config::{self, Config, Pipeline};
-use crate::contract::Contract;
 use crate::contract::gate::Gate;
 use crate::http::{Access, HttpPipeline, LibraryRoutes, Limits, RoutePath, router};
 use crate::library::{self, session};
@@ -112,8 +111,10 @@ impl House<'_> {
         pipeline: &Pipeline,
         supervisor: &mut Supervisor,
     ) -> anyhow::Result<HttpPipeline> {
-        let contract = Arc::new(Contract::load(&pipeline.contract, pipeline.table.as_deref())?);
-        let known = parts::enroll(&self.connect, name, contract).await?;
+        let known = parts::enroll(&self.connect, name, pipeline, "serve").await?;
+        if let Some(notice) = &known.notice {
+            tracing::warn!(pipeline = name, "{notice}");
+        }
         let gate = Gate::new(Arc::clone(&known.contract));
         let metrics = self.metrics.pipeline(name);
         let applier = self.waist(name, pipeline, &gate, &metrics, supervisor)?;

@@ -23,6 +23,7 @@ use crate::library::quarantine::read::{self, Entry, Filter, From, State, Whole};
 use crate::library::{self, session};
 use crate::prose::Paint;
 use crate::quarantine::Mask;
+use crate::serve::parts::Judge;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -156,15 +157,15 @@ impl<'a> Desk<'a> {
         library::migrate(&mut conn)
             .await
             .context("cannot bring schema `accord` up to date; see `accord doctor`")?;
-        conn.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(2)
             .acquire_timeout(session::PATIENCE)
             .connect_lazy_with(connect.clone().application_name("accord"));
         let mut contracts = BTreeMap::new();
         for (name, pipeline) in &config.pipeline {
-            contracts.insert(name.as_str(), Contract::load(&pipeline.contract, pipeline.table.as_deref())?);
+            contracts.insert(name.as_str(), Judge::of(&mut conn, name, pipeline).await?.contract);
         }
+        conn.close().await?;
         Ok(Self { config, connect, pool, contracts })
     }
 

@@ -21,6 +21,9 @@ mod schema;
 use std::collections::HashMap;
 use std::path::Path;
 
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
 use crate::change::Fields;
 
 pub use column::{Column, ColumnType, Identifier, IdentifierError};
@@ -99,6 +102,11 @@ impl Contract {
     /// Compiles the text of a document; `origin` says in errors where it is from.
     pub fn parse(source: &str, origin: &str, table: Option<&str>) -> Result<Self, ContractError> {
         compile::Parsed::read(source, origin)?.compile(table)
+    }
+
+    /// The hash that a document of these bytes has.
+    pub fn hash_of(bytes: &[u8]) -> String {
+        format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(bytes)))
     }
 
     /// Whether these fields are not all that a row has beside its key.
