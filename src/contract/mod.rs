@@ -15,6 +15,7 @@ pub mod import;
 mod json;
 pub mod lint;
 mod positions;
+mod recall;
 pub mod rule;
 mod schema;
 
