@@ -27,8 +27,9 @@ use tokio::net::TcpListener;
 
 use crate::config::{Config, Pipeline};
 use crate::library::{self, session};
-use crate::supervisor::Supervisor;
-use crate::{serve, telemetry};
+use crate::serve::Service;
+use crate::supervisor::Requests;
+use crate::telemetry;
 
 /// Keeps a library's Postgres in accord with the systems that feed it.
 #[derive(Debug, Parser)]
@@ -75,8 +76,8 @@ enum Command {
     /// The secret at the end of a webhook's URL.
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Look at a data contract, or write the first one of a table.
-    #[command(subcommand)]
+    /// Look at a data contract, write the first one of a table, or change the one in force.
+    #[command(subcommand, after_help = contract::EXAMPLES)]
     Contract(contract::ContractCommand),
     /// Bring schema `accord` in the library's database up to date. (`serve` does so by itself.)
     Migrate,
@@ -112,7 +113,7 @@ impl Cli {
         let config = || Config::load(file.as_deref());
         match command {
             Command::Demo(args) => demo::run(args).await,
-            Command::Serve => serve(&config()?).await,
+            Command::Serve => serve(config()?).await,
             Command::Status(args) => status::run(&args, &config()?, json).await,
             Command::Diff(args) => diff::run(args, config, json).await,
             Command::Reconcile(args) => reconcile::run(args, config, json).await,
@@ -122,7 +123,7 @@ impl Cli {
             Command::Check(args) => check::run(&args, config, json).await,
             Command::Doctor => doctor::run(file.as_deref(), json).await,
             Command::Token(command) => token::run(command, &config()?, json).await,
-            Command::Contract(command) => contract::run(command, json).await,
+            Command::Contract(command) => contract::run(command, config, json).await,
             Command::Migrate => migrate(&config()?).await,
             Command::Config(ConfigCommand::Show) => show(&config()?, json),
         }
@@ -142,7 +143,7 @@ fn show(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     telemetry::init(&config.log)?;
     tracing::info!(config = %config.redacted()?, "starting");
     for warning in config.warnings() {
@@ -152,10 +153,13 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}; set http.listen to a free address"))?;
-    let mut supervisor = Supervisor::new(config.shutdown.grace);
-    serve::lay_out(config, listener, &mut supervisor).await?;
+    let mut requests = Requests::signals()?;
+    let service = tokio::select! {
+        service = Service::start(config, listener) => service?,
+        _ = requests.next() => return Ok(ExitCode::SUCCESS),
+    };
     tracing::info!(%listen, "serving");
-    supervisor.run().await?;
+    service.run(&mut requests).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -199,7 +203,7 @@ mod tests {
           check       Check that a table is what its contract promises
           doctor      Check everything that Accord stands on, and say how to mend what is wrong
           token       The secret at the end of a webhook's URL
-          contract    Look at a data contract, or write the first one of a table
+          contract    Look at a data contract, write the first one of a table, or change the one in force
           migrate     Bring schema `accord` in the library's database up to date. (`serve` does so by
                       itself.)
           config      Look at the configuration

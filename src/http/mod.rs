@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod checks;
+mod door;
 pub mod error;
 pub mod health;
 pub mod library;
@@ -35,6 +36,7 @@ use crate::source::webhook::{self, Webhook};
 use crate::telemetry::metrics::{CONTENT_TYPE, Metrics};
 
 pub use access::Access;
+pub use door::{Door, Shut};
 pub use error::Problem;
 pub use library::LibraryRoutes;
 pub use path::RoutePath;

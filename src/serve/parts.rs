@@ -12,7 +12,7 @@ use crate::apply::{ReferenceSettings, Settings};
 use crate::config::{Pipeline, PostgresReference, Reconcile};
 use crate::contract::Contract;
 use crate::contract::gate::Gate;
-use crate::library::activation::{self, Activation, Active, Decision};
+use crate::library::activation::{self, Active, Decision};
 use crate::library::pipeline::{self, Ids};
 use crate::library::statement::TableSql;
 use crate::library::{facts, session};
@@ -86,8 +86,6 @@ pub(crate) struct Judge {
     pub(crate) contract: Contract,
     /// What an operator is to be told: the configured file is not what judges.
     pub(crate) notice: Option<String>,
-    /// How it came to be in force; none where the configured file judges, for the library knows of no other.
-    pub(crate) activation: Option<Activation>,
 }
 
 impl Judge {
@@ -104,7 +102,7 @@ impl Judge {
 
     /// The configured file, where no library can be asked for another.
     pub(crate) fn of_file(contract: Contract) -> Self {
-        Self { contract, notice: None, activation: None }
+        Self { contract, notice: None }
     }
 
     fn active(name: &str, pipeline: &Pipeline, active: &Active) -> anyhow::Result<Self> {
@@ -126,7 +124,7 @@ impl Judge {
                  `accord contract activate {name}`"
             )
         });
-        Ok(Self { contract, notice, activation: Some(activation.clone()) })
+        Ok(Self { contract, notice })
     }
 }
 

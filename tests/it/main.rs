@@ -6,7 +6,7 @@ mod chaos;
 mod cli_diff;
 mod cli_doctor;
 mod cli_operator;
-mod contract_import;
+mod contract;
 mod demo;
 mod embedded_postgres;
 mod harness;

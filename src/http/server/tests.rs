@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use axum::Router;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -22,7 +23,7 @@ async fn run(router: Router, limits: Limits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, router, limits, stop.clone()));
+    let server = tokio::spawn(serve(listener, Door::open(router), limits, stop.clone()));
     Running { address, stop, server }
 }
 
