@@ -111,10 +111,8 @@ async fn lay_out(
 
     let (mut served, mut in_force) = (Vec::new(), InForce::new());
     for (name, pipeline) in &config.pipeline {
-        let (ours, contract) = house
-            .pipeline(name, pipeline, supervisor)
-            .await
-            .with_context(|| format!("pipeline `{name}`"))?;
+        let (ours, contract) =
+            house.pipeline(name, pipeline, supervisor).await.with_context(|| format!("pipeline `{name}`"))?;
         served.push(ours);
         in_force.insert(name.clone(), contract);
     }

@@ -86,6 +86,7 @@ fn accepted(
     }
     let (Some(key), Some(Json::Object(changes))) = (key, line.try_get(5)?) else { return Ok(None) };
     let contract = gates.active.contract();
-    let delta = contract.recalled(&key, &changes).or_else(|| gates.proposed.contract().recalled(&key, &changes));
+    let delta =
+        contract.recalled(&key, &changes).or_else(|| gates.proposed.contract().recalled(&key, &changes));
     Ok(delta.map(|delta| (key, delta)))
 }

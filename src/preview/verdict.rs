@@ -7,8 +7,11 @@ use crate::prose::count;
 
 /// Why the contract is not to be put in force as things are.
 pub(super) fn failures(preview: &Preview) -> Vec<String> {
-    let mut failures: Vec<String> =
-        preview.disagreements.iter().map(|sentence| format!("table and contract disagree: {sentence}")).collect();
+    let mut failures: Vec<String> = preview
+        .disagreements
+        .iter()
+        .map(|sentence| format!("table and contract disagree: {sentence}"))
+        .collect();
     if let Some(rows) = &preview.rows {
         failures.extend(tally(rows, "row", "would now fail"));
     }
@@ -36,10 +39,16 @@ pub(super) fn notes(
     }
     let (new, old) = (TableSql::new(proposed), TableSql::new(active));
     if new.target() != old.target() {
-        notes.push(format!("the new contract is about table {}, the active one about {}", new.target(), old.target()));
+        notes.push(format!(
+            "the new contract is about table {}, the active one about {}",
+            new.target(),
+            old.target()
+        ));
     }
     if has_moved_on && preview.disagreements.is_empty() {
-        notes.push("the table is not what the active contract says, so all rows that fail count as new".to_owned());
+        notes.push(
+            "the table is not what the active contract says, so all rows that fail count as new".to_owned(),
+        );
     }
     let warnings = preview.checks.iter().flat_map(|checks| &checks.would_warn);
     notes.extend(warnings.map(|failing| check(failing, "would now warn")));

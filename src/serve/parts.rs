@@ -115,8 +115,8 @@ impl Judge {
                  `accord contract activate {name} {file} --force`"
             )
         })?;
-        let is_the_file = std::fs::read(&pipeline.contract)
-            .is_ok_and(|bytes| Contract::hash_of(&bytes) == activation.hash);
+        let is_the_file =
+            std::fs::read(&pipeline.contract).is_ok_and(|bytes| Contract::hash_of(&bytes) == activation.hash);
         let notice = (!is_the_file).then(|| {
             format!(
                 "version {version} of the contract judges `{name}`, and {file} is another document: see what it \

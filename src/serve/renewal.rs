@@ -43,7 +43,8 @@ async fn until_another(pool: &PgPool, laid_out: &InForce) {
                 continue;
             }
         };
-        let is_another = |(name, contract): &(String, i32)| laid_out.get(name).is_some_and(|ours| ours != contract);
+        let is_another =
+            |(name, contract): &(String, i32)| laid_out.get(name).is_some_and(|ours| ours != contract);
         if let Some((pipeline, _)) = in_force.iter().find(|one| is_another(one)) {
             tracing::info!(pipeline, "another contract was activated: taking it up");
             return;

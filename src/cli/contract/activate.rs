@@ -123,7 +123,11 @@ pub(super) async fn run(args: &ActivateArgs, config: &Config, json: bool) -> any
         "another contract was activated for `{name}` meanwhile: see `accord contract versions {name}`, and preview \
          again"
     );
-    tell(ACTIVATED, Some(&preview), &format!("version {version} of the contract is in force for `{name}`\n"))?;
+    tell(
+        ACTIVATED,
+        Some(&preview),
+        &format!("version {version} of the contract is in force for `{name}`\n"),
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

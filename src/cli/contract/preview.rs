@@ -132,7 +132,9 @@ fn the_one<'a>(config: &'a Config, file: &Path) -> anyhow::Result<(&'a str, &'a 
             // What is wrong with the document is better news than that it fits nothing.
             let only = config.pipeline.values().next().and_then(|pipeline| pipeline.table.as_deref());
             Contract::parse(&source, &origin, only)?;
-            bail!("the document has neither name nor table of a configured pipeline's contract: say --pipeline")
+            bail!(
+                "the document has neither name nor table of a configured pipeline's contract: say --pipeline"
+            )
         }
         several => {
             let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
@@ -162,7 +164,7 @@ pub(super) fn readable(preview: &Preview, paint: Paint) -> String {
     };
     let cut = if changes.cut { "; there were more, only the newest were judged" } else { "" };
     let since = changes.since.format("%Y-%m-%d %H:%M UTC");
-    let _ = writeln!(text, "changes     {} since {since}{cut}", judged(&changes.tally, "accepted change"));
+    let _ = writeln!(text, "changes     {} (since {since}{cut})", judged(&changes.tally, "accepted change"));
     let _ = writeln!(text, "quarantine  {}", prose::safe(&waiting(quarantine)));
     text
 }
@@ -213,7 +215,8 @@ mod tests {
             count: 214,
             keys: vec!["7".to_owned(), "9".to_owned()],
         };
-        let rows = Tally { judged: 5000, would_fail: 214, fail_already: 3, would_pass: 0, broken: vec![broken] };
+        let rows =
+            Tally { judged: 5000, would_fail: 214, fail_already: 3, would_pass: 0, broken: vec![broken] };
         let entry = Entry { id: 17, key: None };
         let preview = Preview {
             pipeline: "fragrances".to_owned(),
@@ -238,6 +241,13 @@ mod tests {
                 waiting: vec![Waiting { reason: "foreignKey".to_owned(), count: 2 }],
             },
         };
-        insta::assert_snapshot!(readable(&preview, Paint::plain()), @"");
+        insta::assert_snapshot!(readable(&preview, Paint::plain()), @"
+        fragrances: version 1.0.0 → 1.1.0
+        FAIL  214 rows would now fail rule minimum of cost (keys 7, 9, …)
+        note  check x would now warn: 3 rows
+        rows        5,000 rows judged, 214 would now fail, 3 fail under both
+        changes     12 accepted changes judged, 0 would now fail (since 1970-01-01 00:00 UTC)
+        quarantine  40 open, 37 would pass (entries 17, …), 1 would still be refused, 2 wait otherwise (foreignKey)
+        ");
     }
 }

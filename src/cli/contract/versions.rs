@@ -100,10 +100,15 @@ mod tests {
             forced,
             reason: reason.map(str::to_owned),
         };
-        let activations =
-            [activation("1.10.0", true, Some("they are cleaned up tonight")), activation("1.0.0", false, None)];
+        let activations = [
+            activation("1.10.0", true, Some("they are cleaned up tonight")),
+            activation("1.0.0", false, None),
+        ];
         let time = now.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S").to_string();
         let text = readable(&activations, Paint::plain()).replace(&time, "TIME");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @"
+        in force  1.10.0  0123456789ab  TIME  by ada, forced: they are cleaned up tonight
+                  1.0.0   0123456789ab  TIME  by ada
+        ");
     }
 }
