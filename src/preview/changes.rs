@@ -72,11 +72,11 @@ pub(super) async fn judge(
     Ok(Changes { tally: counter.into_tally(), since, cut })
 }
 
-/// The key and the delta of a line, where that was accepted and set or confirmed something.
-fn accepted(
-    gates: &Gates,
-    line: &sqlx::postgres::PgRow,
-) -> Result<Option<(String, Map<String, Json>)>, sqlx::Error> {
+/// The key and the delta of a change.
+type Accepted = (String, Map<String, Json>);
+
+/// The change of a line, where that was accepted and set or confirmed something.
+fn accepted(gates: &Gates, line: &sqlx::postgres::PgRow) -> Result<Option<Accepted>, sqlx::Error> {
     let (key, op, outcome): (Option<String>, Option<String>, String) =
         (line.try_get(2)?, line.try_get(3)?, line.try_get(4)?);
     let was_accepted = outcome == "applied" || outcome == "unchanged";

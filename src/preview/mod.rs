@@ -150,17 +150,19 @@ pub async fn preview(
     // With a table that was altered already, the active contract has nothing to say of the rows any more.
     let has_moved_on = !self::disagreements(&mut conn, active).await?.is_empty();
     let can_be_judged = disagreements.is_empty();
-    let rows = match can_be_judged {
-        true => Some(rows::judge(&mut conn, &gates, has_moved_on, progress).await?),
-        false => None,
+    let rows = if can_be_judged {
+        Some(rows::judge(&mut conn, &gates, has_moved_on, progress).await?)
+    } else {
+        None
     };
     let changes = changes::judge(&mut conn, &gates, subject, progress).await?;
     let quarantine = quarantine::judge(&mut conn, &gates, subject.pipeline, progress).await?;
     sqlx::raw_sql("commit").execute(&mut conn).await?;
     progress.send_replace(Progress { stage: Stage::Checks, ..Progress::default() });
-    let checks = match can_be_judged {
-        true => Some(checks::judge(conn, subject.connect, proposed, active).await?),
-        false => None,
+    let checks = if can_be_judged {
+        Some(checks::judge(conn, subject.connect, proposed, active).await?)
+    } else {
+        None
     };
     let mut preview = Preview {
         pipeline: subject.pipeline.to_owned(),

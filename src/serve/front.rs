@@ -37,7 +37,7 @@ impl Front {
 
     /// Has the supervisor end it, or hand it over, when it takes nothing new in.
     pub(super) fn attend(mut self, supervisor: &mut Supervisor) -> Handover {
-        let (hand_over, handover) = oneshot::channel();
+        let (give, handover) = oneshot::channel();
         let (stop, renewal) = (supervisor.soft(Phase::Intake), supervisor.renewal());
         supervisor.spawn(Phase::Intake, "http", async move {
             tokio::select! {
@@ -47,7 +47,7 @@ impl Front {
             if renewal.is_cancelled() {
                 let shut = self.door.shut().await;
                 // Nobody is there to take it when the process ends.
-                let _ = hand_over.send(Waiting { front: self, shut });
+                let _ = give.send(Waiting { front: self, shut });
             } else {
                 self.end().await;
             }
