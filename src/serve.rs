@@ -24,7 +24,7 @@ use tokio::sync::{Notify, watch};
 use crate::apply::{Applier, Gap, Mode, Stop};
 use crate::config::{self, Config, Pipeline};
 use crate::contract::gate::Gate;
-use crate::http::{Access, HttpPipeline, LibraryRoutes, Limits, RoutePath, router};
+use crate::http::{Access, HttpPipeline, LibraryRoutes, RoutePath, router};
 use crate::library::{self, session};
 use crate::reconcile::schedule::Timer;
 use crate::source::sender::Sender;
@@ -38,12 +38,12 @@ use renewal::InForce;
 /// Between two tries to reach the library at start.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What is laid out, and how it began.
+/// What is known of the time before a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beginning {
-    /// A process starts: what came before was not heard.
+    /// What came before may not have been heard.
     Start,
-    /// A contract was activated: whoever called meanwhile waits.
+    /// Whoever called was answered, or waits.
     Renewal,
 }
 
@@ -61,9 +61,7 @@ impl Service {
         let metrics = Metrics::new();
         let mut supervisor = Supervisor::new(config.shutdown.grace);
         let router = lay_out(&config, &metrics, Beginning::Start, &mut supervisor).await?;
-        let http = &config.http;
-        let limits = Limits { connections: http.max_connections, header_timeout: http.header_timeout };
-        let handover = Front::open(listener, router, limits).attend(&mut supervisor);
+        let handover = Front::open(listener, router, &config).attend(&mut supervisor);
         Ok(Self { config, metrics, supervisor, handover })
     }
 
@@ -73,9 +71,10 @@ impl Service {
         let Self { config, metrics, mut supervisor, mut handover } = self;
         while supervisor.run(requests).await? == End::Renewal {
             let waiting = handover.await.context("the HTTP server ended")?;
+            let beginning = if waiting.all_answered { Beginning::Renewal } else { Beginning::Start };
             supervisor = Supervisor::new(config.shutdown.grace);
             let router = tokio::select! {
-                router = lay_out(&config, &metrics, Beginning::Renewal, &mut supervisor) => router?,
+                router = lay_out(&config, &metrics, beginning, &mut supervisor) => router?,
                 _ = requests.next() => {
                     waiting.turn_away().await;
                     return Ok(());
@@ -234,7 +233,6 @@ impl House<'_> {
         let stop = Stop { asked: supervisor.soft(Phase::Intake), drain: supervisor.soft(Phase::Foundation) };
         let (applier, writer) = Applier::new(settings, stop);
         if self.beginning == Beginning::Start {
-            // What came before was not heard.
             applier.mark_gap(Gap::Start);
         }
         supervisor.spawn(
