@@ -142,8 +142,17 @@ async fn keep(
             check_result::finish(pool, run, results).await
         }
         Err(error) => {
-            tracing::warn!(pipeline, %error, "the checks could not be run");
-            check_result::fail(pool, run, &error.to_string()).await
+            let reason = reason(error);
+            tracing::warn!(pipeline, reason, "the checks could not be run: {reason}");
+            check_result::fail(pool, run, &reason).await
         }
+    }
+}
+
+/// An error with its cause: whoever reads it later has nothing else to go by.
+fn reason(error: &CheckError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
