@@ -1,5 +1,6 @@
 //! The quarantine, worked.
 
+mod bulk;
 mod cli;
 mod erased;
 mod guard;
