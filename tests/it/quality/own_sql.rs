@@ -48,7 +48,8 @@ async fn a_query_gives_one_value_and_its_placeholders_are_quoted_names() {
                {id: list, type: sql, query: "select json_build_array(1)", mustBe: 1},
                {id: endless, type: sql, query: "select repeat('x', 100000)", mustBe: 1},
                {id: unknown, type: sql, query: "select null", mustNotBe: 1},
-               {id: wrong, type: sql, query: "select nonsense from {object}", mustBe: 1}"#,
+               {id: wrong, type: sql, query: "select nonsense from {object}", mustBe: 1},
+               {id: wrong-warning, type: sql, query: "select nonsense", mustBe: 1, severity: warning}"#,
         ))
         .await;
     for (id, value, outcome) in [
@@ -75,7 +76,10 @@ async fn a_query_gives_one_value_and_its_placeholders_are_quoted_names() {
     }
     let shown = of(&results, "plain").sql.as_deref();
     assert_eq!(shown, Some(r#"select count(*) from "t" where "a ""b" is null"#));
-    assert!(of(&results, "wrong").reason.as_deref().unwrap().contains("nonsense"));
+    let wrong = of(&results, "wrong");
+    assert!(wrong.inconclusive && wrong.reason.as_deref().unwrap().contains("nonsense"), "{wrong:?}");
+    let warning = of(&results, "wrong-warning");
+    assert_eq!((warning.outcome, warning.inconclusive), (NotExecuted, false), "a warning decides nothing");
 }
 
 #[tokio::test]
