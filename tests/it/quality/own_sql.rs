@@ -78,6 +78,8 @@ async fn a_query_gives_one_value_and_its_placeholders_are_quoted_names() {
     assert_eq!(shown, Some(r#"select count(*) from "t" where "a ""b" is null"#));
     let wrong = of(&results, "wrong");
     assert!(wrong.inconclusive && wrong.reason.as_deref().unwrap().contains("nonsense"), "{wrong:?}");
+    let lost = of(&results, "no-column").reason.as_deref().unwrap();
+    assert!(lost.contains("write the rule under the property"), "{lost}");
     let warning = of(&results, "wrong-warning");
     assert_eq!((warning.outcome, warning.inconclusive), (NotExecuted, false), "a warning decides nothing");
 }

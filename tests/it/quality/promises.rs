@@ -195,6 +195,20 @@ async fn a_table_that_drifted_is_told_and_spoils_no_other_rule() {
 }
 
 #[tokio::test]
+async fn a_key_of_other_columns_and_a_column_that_computes_itself_are_drift() {
+    let table = Table::new(
+        "create table t (id integer, a varchar(10) primary key, gone text generated always as (lower(a)) stored)",
+    )
+    .await;
+    let results = table.check(DRIFTED).await;
+    let schema = of(&results, "schema");
+    assert_eq!(told(schema), ("2".to_owned(), Failed));
+    for piece in ["\"gone\" of \"t\" is generated", "the primary key is (a)"] {
+        assert!(schema.reason.as_deref().unwrap().contains(piece), "{schema:?}");
+    }
+}
+
+#[tokio::test]
 async fn one_rule_can_be_asked_for_alone() {
     let table = Table::new("create table t (id integer primary key, a varchar(10), gone text)").await;
     let choice = Choice { rule: Some("a.required"), ..Choice::default() };
