@@ -1,6 +1,12 @@
 //! What the leader does with the quarantine by itself, and what it leaves alone.
 
+use std::time::Duration;
+
+use accord::apply::{Applier, Mode, Settings, Stop};
+use accord::quarantine::Replayer;
 use accord::quarantine::sweep::Sweep;
+use accord::telemetry::metrics::Metrics;
+use tokio_util::sync::CancellationToken;
 
 use super::{Quarantine, replayer};
 use crate::harness::{ITEM, Waist, Wish};
@@ -98,4 +104,33 @@ async fn only_rows_of_the_parents_table_wake_what_waits_for_a_parent() {
     child.send(r#"{"id":2,"name":"b","price":1,"parent":null}"#).await;
     round(&child).await;
     assert_eq!(child.read("select attempts::text from accord.quarantine").await, "0");
+}
+
+#[tokio::test]
+async fn a_pipeline_that_takes_nothing_holds_up_no_other() {
+    let waist = Waist::new(Wish::default()).await;
+    let other = Waist::on(&waist.url, waist.pool.clone(), Wish { name: "others", ..Wish::default() });
+    for waist in [&waist, &other] {
+        waist.send(r#"{"id":1,"price":2}"#).await;
+    }
+    let settings = Settings {
+        name: "others".to_owned(),
+        gate: other.gate.clone(),
+        connect: other.url.parse().unwrap(),
+        mode: Mode::Apply,
+        reference: None,
+        max_batch: 1,
+        max_held: 1,
+        max_held_bytes: 1024,
+        hold: Duration::from_secs(1),
+        metrics: Metrics::new().pipeline("others"),
+    };
+    let stop = Stop { asked: CancellationToken::new(), drain: CancellationToken::new() };
+    let (nobody, _) = Applier::new(settings, stop);
+    let stuck = Replayer::new("others", other.gate.clone(), nobody, other.pool.clone());
+    waist.sql("update accord.quarantine set next_attempt_at = now()").await;
+    Sweep::default().round(&waist.pool, &[stuck, replayer(&waist)]).await.unwrap();
+    let attempts = "select string_agg(concat(p.name, ' ', q.attempts), ', ' order by p.name)
+                    from accord.quarantine q join accord.pipeline p on p.id = q.pipeline";
+    assert_eq!(waist.read(attempts).await, "items 1, others 0");
 }
