@@ -191,7 +191,7 @@ async fn one(
 
 /// The body of `POST /api/v1/quarantine/{id}/replay`.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Edited {
     /// The record to try in the place of the original one.
     #[serde(default)]
@@ -228,7 +228,7 @@ async fn replay(
 
 /// The body of a decision.
 #[derive(Debug, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Reason {
     #[validate(length(min = 1, max = 1000))]
     reason: String,
@@ -300,7 +300,7 @@ fn decided_on(
 
 /// The body of `POST /api/v1/quarantine/replays`.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Many {
     filter: Filter,
 }

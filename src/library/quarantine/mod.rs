@@ -113,6 +113,8 @@ pub async fn tried(conn: &mut PgConnection, at: DateTime<Utc>, tries: &[Try<'_>]
     if tries.is_empty() {
         return Ok(());
     }
+    let edited: Vec<i64> = tries.iter().filter(|t| t.edit.is_some()).map(|t| t.entry).collect();
+    let replaced = if edited.is_empty() { Vec::new() } else { close::edits(&mut *conn, &edited).await? };
     let mut edits: Vec<Option<[u8; 32]>> = Vec::with_capacity(tries.len());
     for edit in tries.iter().map(|t| t.edit) {
         let hash = edit.map(Body::sha256);
@@ -155,9 +157,10 @@ pub async fn tried(conn: &mut PgConnection, at: DateTime<Utc>, tries: &[Try<'_>]
     .bind(tries.iter().map(violations).collect::<Vec<_>>())
     .bind(tries.iter().map(left_over).collect::<Vec<_>>())
     .bind(tries.iter().map(|t| t.outcome.position()).collect::<Vec<_>>())
-    .execute(conn)
-    .await
-    .map(drop)
+    .execute(&mut *conn)
+    .await?;
+    // Nobody could find an edit that another one has replaced, and so nobody could purge it.
+    close::erase_bytes(conn, &replaced).await.map(drop)
 }
 
 /// Which of these (key, hash of the body) wait already, by their index: open entries of this origin that this

@@ -1,10 +1,15 @@
 //! The quarantine, worked.
 
+mod bulk;
 mod cli;
+mod erased;
+mod guard;
 mod http;
 mod masking;
 mod regress;
 mod replay;
+mod seen;
+mod swept;
 
 use accord::apply::{Mode, ReferenceSettings};
 use accord::quarantine::Replayer;
