@@ -17,6 +17,7 @@ pub mod reconcile;
 mod reconciliation;
 pub mod status;
 pub mod token;
+mod who;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -17,6 +17,7 @@ use super::{Desk, FilterArgs, tell};
 use crate::apply::{Applier, Stop};
 use crate::change::Outcome;
 use crate::cli::output::{pretty, print};
+use crate::cli::who::who;
 use crate::contract::Contract;
 use crate::contract::gate::Gate;
 use crate::library::quarantine::close::{self, Decided, Decision};
@@ -55,12 +56,6 @@ pub struct DecisionArgs {
     /// Why; it is kept.
     #[arg(long, value_name = "TEXT")]
     because: String,
-}
-
-/// Who is asking, as the mark says.
-fn who() -> String {
-    let user = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
-    format!("{user} (command line)")
 }
 
 /// What came of a replay.
