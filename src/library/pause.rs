@@ -14,6 +14,13 @@ pub const RULE: &str = "paused";
 /// The longest reason that is kept, in characters.
 pub const LONGEST_REASON: usize = 1000;
 
+/// A reason as it is kept, or none where it says nothing, is too long, or cannot be stored.
+pub fn reason(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let is_kept = !text.is_empty() && !text.contains('\0') && text.chars().nth(LONGEST_REASON).is_none();
+    is_kept.then_some(text)
+}
+
 /// That a pipeline is paused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
@@ -23,6 +30,18 @@ pub struct Pause {
     pub by: String,
     /// Why, in that person's words.
     pub reason: String,
+}
+
+impl Pause {
+    /// From a pipeline's row, which somebody may have written by hand, leaving out who or why.
+    pub(super) fn from_columns(
+        since: Option<DateTime<Utc>>,
+        by: Option<String>,
+        reason: Option<String>,
+    ) -> Option<Self> {
+        let named = |text: Option<String>| text.unwrap_or_else(|| "not said".to_owned());
+        since.map(|since| Self { since, by: named(by), reason: named(reason) })
+    }
 }
 
 /// What came of the wish to pause a pipeline.
@@ -49,17 +68,13 @@ pub enum Resumed {
 
 /// The pipeline's pause; none when it is not paused, or not known.
 pub async fn read(executor: impl PgExecutor<'_>, name: &str) -> Result<Option<Pause>, sqlx::Error> {
-    let row = sqlx::query(
-        "select paused_since, paused_by, paused_reason from accord.pipeline
-         where name = $1 and paused_since is not null",
-    )
-    .bind(name)
-    .fetch_optional(executor)
-    .await?;
-    row.map(|row| {
-        Ok(Pause { since: row.try_get(0)?, by: unnamed(row.try_get(1)?), reason: unnamed(row.try_get(2)?) })
-    })
-    .transpose()
+    let row =
+        sqlx::query("select paused_since, paused_by, paused_reason from accord.pipeline where name = $1")
+            .bind(name)
+            .fetch_optional(executor)
+            .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Pause::from_columns(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
 }
 
 /// Pauses a pipeline; one that is paused already keeps its pause. Waits for the batch that is being committed.
@@ -122,6 +137,23 @@ pub async fn kept(executor: impl PgExecutor<'_>, name: &str) -> Result<i64, sqlx
     .await
 }
 
+/// How many entries that a pause kept since then were replayed, and refused for a reason of their own.
+pub async fn refused(
+    executor: impl PgExecutor<'_>,
+    name: &str,
+    since: DateTime<Utc>,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "select count(*) from accord.quarantine q join accord.pipeline p on p.id = q.pipeline
+         where p.name = $1 and q.state = 'open' and q.reason = $2 and q.attempts > 0 and q.at >= $3",
+    )
+    .bind(name)
+    .bind(RULE)
+    .bind(since)
+    .fetch_one(executor)
+    .await
+}
+
 /// Takes the pipeline's own lock; false when there is no such pipeline.
 async fn lock(conn: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
     let found = sqlx::query("select id from accord.pipeline where name = $1 for no key update")
@@ -129,9 +161,4 @@ async fn lock(conn: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> 
         .fetch_optional(conn)
         .await?;
     Ok(found.is_some())
-}
-
-/// Somebody may have written the row by hand, and left out who or why.
-fn unnamed(text: Option<String>) -> String {
-    text.unwrap_or_else(|| "not said".to_owned())
 }
