@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use accord::library::pause;
+use accord::library::pause::kept;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -81,7 +81,7 @@ async fn send(
 /// Waits until all that was kept is replayed.
 async fn is_replayed(server: &Server) {
     eventually(SOON, "what was kept is replayed", async || {
-        match pause::kept(&server.library.pool, "fragrances").await.unwrap() {
+        match kept(&server.library.pool, "fragrances").await.unwrap() {
             0 => Ok(()),
             left => Err(left),
         }
@@ -152,7 +152,7 @@ async fn killed_in_the_middle_of_the_replay_it_goes_on_where_it_was() {
     let mut left = i64::try_from(BODIES * EACH).unwrap();
     for _ in 0..3 {
         left = eventually(SOON, "the replay goes on", async || {
-            let now = pause::kept(&server.library.pool, "fragrances").await.unwrap();
+            let now = kept(&server.library.pool, "fragrances").await.unwrap();
             if now < left { Ok(now) } else { Err(now) }
         })
         .await;
