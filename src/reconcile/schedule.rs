@@ -149,7 +149,7 @@ async fn while_paused(subject: &Subject) {
             Ok(None) => return,
             Ok(Some(_)) => {}
             Err(error) => {
-                debug!(pipeline = subject.name, %error, "cannot see whether the pipeline is paused")
+                debug!(pipeline = subject.name, %error, "cannot see whether the pipeline is paused");
             }
         }
         sleep(LOOK_EVERY).await;

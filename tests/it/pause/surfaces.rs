@@ -36,9 +36,9 @@ async fn a_pipeline_is_paused_and_resumed_over_http() {
     assert!(kept.text.contains("moving the CMS"), "{}", kept.text);
     assert_eq!(fragrances(&server.library.pool, Some(3)).await, before);
     let id = &kept.json()["id"];
-    let replay = post(&server, &format!("/api/v1/quarantine/{id}/replay"), "{}").await;
-    assert_eq!((replay.status, replay.content_type()), (409, "application/problem+json"));
-    assert!(replay.text.contains("accord resume fragrances"), "{}", replay.text);
+    let refusal = post(&server, &format!("/api/v1/quarantine/{id}/replay"), "{}").await;
+    assert_eq!((refusal.status, refusal.content_type()), (409, "application/problem+json"));
+    assert!(refusal.text.contains("accord resume fragrances"), "{}", refusal.text);
     let (_, many) = server.post("/api/v1/quarantine/replays", JSON, r#"{"filter": {}}"#).await;
     let many = many.unwrap();
     let ended = eventually(SOON, "the replay of many ends", async || {
