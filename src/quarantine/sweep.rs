@@ -115,14 +115,16 @@ impl Sweep {
 /// Closes the open entries all of whose fields newer changes have named.
 async fn supersede(pool: &PgPool, contract: &Contract, news: &News) -> Result<(), sqlx::Error> {
     let rows = sqlx::query(
-        // A replay is as old as what it replays: one after the other, they do not settle those still to come.
+        // A replay is as old as what it replays: one after the other, they do not settle those still to come. State
+        // and position are hidden from the planner: any index but the key's would read all open entries each time.
         "select distinct q.id, q.key from accord.ledger l
          left join accord.quarantine replayed on l.origin = 'replay' and replayed.id = l.quarantine
-         join accord.quarantine q
-             on q.pipeline = l.pipeline and q.key = l.key collate \"default\"
-            and q.position < coalesce(replayed.position, l.position)
-         where l.pipeline = $1 and l.position > $2 and l.position <= $3
-           and l.outcome in ('applied', 'unchanged') and q.state = 'open'
+         cross join lateral (
+             select q.id, q.key from accord.quarantine q
+             where q.pipeline = l.pipeline and q.key = l.key collate \"default\" and (q.state = 'open') is true
+               and q.position + 0 < coalesce(replayed.position, l.position)
+             offset 0) q
+         where l.pipeline = $1 and l.position > $2 and l.position <= $3 and l.outcome in ('applied', 'unchanged')
          order by q.id",
     )
     .bind(news.pipeline)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use accord::apply::Refused;
 use accord::change::{Body, Change, Intent, Key, Origin};
-use accord::library::pause;
+use accord::library::pause::{self, Paused};
 use accord::quarantine::ReplayError;
 use accord::value::Value;
 
@@ -115,33 +115,49 @@ async fn neighbours_of_one_batch_each_get_their_own_answer() {
 }
 
 #[tokio::test]
-async fn a_batch_under_way_ends_before_the_pause_begins() {
+async fn batches_under_way_end_before_the_pause_begins() {
     let p = Pausable::new(Wish::default()).await;
     p.send(FULL).await;
-    // The batch has the pipeline's lock, and waits for this row.
+    let replica = Waist::on(&p.waist.url, p.waist.pool.clone(), Wish::default());
+    replica.send(r#"{"id":1,"tag":"x"}"#).await;
+    // The first batch has the pipeline's lock and waits for this row; the replica's waits for the lock.
     let mut row = p.waist.pool.begin().await.unwrap();
     sqlx::query("select from item for update").execute(&mut *row).await.unwrap();
-    let batch = tokio::spawn({
-        let (applier, changes) = (p.waist.applier.clone(), p.waist.judge(r#"{"id":1,"price":2}"#));
-        async move { applier.apply(changes).await.unwrap() }
-    });
+    let apply = |waist: &Waist, body| {
+        let (applier, changes) = (waist.applier.clone(), waist.judge(body));
+        tokio::spawn(async move { applier.apply(changes).await.unwrap() })
+    };
+    let first = apply(&p.waist, r#"{"id":1,"price":2}"#);
     waiting(&p.waist, 1).await;
-    let pausing = tokio::spawn({
-        let pool = p.waist.pool.clone();
-        async move {
-            let mut conn = pool.acquire().await.unwrap();
-            pause::pause(&mut conn, "items", "a test", "why").await.unwrap();
-        }
-    });
+    let second = apply(&replica, r#"{"id":1,"price":3}"#);
     waiting(&p.waist, 2).await;
+    let mut pausing = Vec::new();
+    for who in ["one", "another"] {
+        let pool = p.waist.pool.clone();
+        pausing.push(tokio::spawn(async move {
+            let mut conn = pool.acquire().await.unwrap();
+            pause::pause(&mut conn, "items", who, "why").await.unwrap()
+        }));
+        waiting(&p.waist, 2 + i64::try_from(pausing.len()).unwrap()).await;
+    }
     row.rollback().await.unwrap();
-    assert_eq!(word(&batch.await.unwrap()[0]), "applied");
-    pausing.await.unwrap();
-    assert_eq!(p.send(r#"{"id":1,"price":3}"#).await, ["paused"]);
-    assert_eq!(p.rows().await, "1:rose:2:x");
+    for batch in [first, second] {
+        assert_eq!(word(&batch.await.unwrap()[0]), "applied");
+    }
+    let (mut now, mut already) = (Vec::new(), Vec::new());
+    for paused in pausing {
+        match paused.await.unwrap() {
+            Paused::Now(pause) => now.push(pause),
+            Paused::Already(pause) => already.push(pause),
+            Paused::Unknown => panic!("it is known"),
+        }
+    }
+    assert_eq!((now.len(), &now), (1, &already), "who is late learns of the pause that is there");
+    assert_eq!(p.send(r#"{"id":1,"price":4}"#).await, ["paused"]);
+    assert_eq!(p.rows().await, "1:rose:3:x");
     let order = "select string_agg((at < paused_since)::text, ' ' order by l.position)
                  from accord.ledger l, accord.pipeline";
-    assert_eq!(p.waist.read(order).await, "true true false", "instants tell who heeded it");
+    assert_eq!(p.waist.read(order).await, "true true true true false", "instants tell who heeded it");
 }
 
 /// Waits until so many sessions of this database wait for a lock.
