@@ -20,9 +20,12 @@ const SOON: Duration = Duration::from_mins(1);
 /// What senders were answered, by outcome: how often.
 type Answers = HashMap<String, u64>;
 
-/// Senders with keys of their own, each of which gets a cost that grows.
+/// The last number of each key, in each of two columns.
+type Last = HashMap<(u64, &'static str), u64>;
+
+/// Senders with keys of their own, each of which gets a number that grows, now in its cost, now in its name.
 struct Senders {
-    tasks: JoinSet<HashMap<u64, u64>>,
+    tasks: JoinSet<Last>,
     stop: watch::Sender<bool>,
     answers: Arc<watch::Sender<Answers>>,
 }
@@ -46,8 +49,8 @@ impl Senders {
         assert!(seen.is_ok(), "no {more} more that are {outcome}: {:?}", self.answers.borrow());
     }
 
-    /// Ends them; gives the last acknowledged cost of each key.
-    async fn end(self) -> HashMap<u64, u64> {
+    /// Ends them; gives what was acknowledged last.
+    async fn end(self) -> Last {
         self.stop.send_replace(true);
         self.tasks.join_all().await.into_iter().flatten().collect()
     }
@@ -58,21 +61,25 @@ async fn send(
     url: String,
     stop: watch::Receiver<bool>,
     answers: Arc<watch::Sender<Answers>>,
-) -> HashMap<u64, u64> {
+) -> Last {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut last = HashMap::new();
     for n in 1.. {
         if *stop.borrow() {
             break;
         }
-        let (key, cost) = (sender * KEYS_EACH + n % KEYS_EACH, 1_000_000 + n);
+        let key = sender * KEYS_EACH + n % KEYS_EACH;
+        let number = 1_000_000 + n;
+        let is_cost = (n / KEYS_EACH).is_multiple_of(2);
+        let (column, value) =
+            if is_cost { ("cost", json!(number)) } else { ("name", json!(number.to_string())) };
         let answer =
-            client.post(&url).json(&json!({"fragrance_id": key, "cost": cost})).send().await.unwrap();
+            client.post(&url).json(&json!({"fragrance_id": key, column: value})).send().await.unwrap();
         assert!(matches!(answer.status().as_u16(), 200 | 202), "{answer:?}");
         let answer: Value = answer.json().await.unwrap();
         let rule = answer["violations"][0]["rule"].as_str();
         let outcome = rule.or(answer["outcome"].as_str()).unwrap().to_owned();
-        last.insert(key, cost);
+        last.insert((key, column), number);
         answers.send_modify(|answers| *answers.entry(outcome).or_default() += 1);
     }
     last
@@ -94,13 +101,22 @@ async fn ask(server: &Server, sql: &'static str) -> String {
     text.unwrap_or_default()
 }
 
-async fn costs(server: &Server) -> HashMap<u64, u64> {
-    let rows: Vec<(i32, i64)> =
-        sqlx::query_as("select fragrance_id, cost::int8 from fragrances where cost > 1000000")
-            .fetch_all(&server.library.pool)
-            .await
-            .unwrap();
-    rows.into_iter().map(|(key, cost)| (u64::from(key.cast_unsigned()), cost.cast_unsigned())).collect()
+/// The numbers that senders put in.
+async fn numbers(server: &Server) -> Last {
+    let rows: Vec<(i32, Option<i64>, Option<i64>)> = sqlx::query_as(
+        "select fragrance_id, case when cost > 1000000 then cost::int8 end,
+                case when name ~ '^[0-9]+$' then name::int8 end
+         from fragrances",
+    )
+    .fetch_all(&server.library.pool)
+    .await
+    .unwrap();
+    let of = |(key, cost, name): (i32, Option<i64>, Option<i64>)| {
+        let key = u64::from(key.cast_unsigned());
+        [("cost", cost), ("name", name)]
+            .map(|(column, number)| Some(((key, column), number?.cast_unsigned())))
+    };
+    rows.into_iter().flat_map(of).flatten().collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,10 +137,14 @@ async fn paused_and_resumed_again_and_again_two_replicas_lose_nothing() {
         // The next pause may well come while this one's changes are being replayed.
         senders.answered(50, "applied").await;
     }
+    pause(pool, "fragrances").await;
+    senders.answered(200, "paused").await;
     let acknowledged = senders.end().await;
+    assert_ne!(numbers(&server).await, acknowledged);
+    resume(pool, "fragrances").await;
     is_replayed(&server).await;
 
-    assert_eq!(costs(&server).await, acknowledged, "no key is behind its last acknowledged change");
+    assert_eq!(numbers(&server).await, acknowledged, "no column is behind its last acknowledged change");
     let open = "select string_agg(distinct reason, ' ') from accord.quarantine where state = 'open'";
     assert!(matches!(ask(&server, open).await.as_str(), "" | "minimum"));
     let heeded =
@@ -162,8 +182,8 @@ async fn killed_in_the_middle_of_the_replay_it_goes_on_where_it_was() {
     is_replayed(&server).await;
 
     let all = BODIES * EACH;
-    let expected: HashMap<u64, u64> = (0..all).map(|n| (n % rows, 2_000_000 + n)).collect();
-    assert_eq!(costs(&server).await, expected);
+    let expected: Last = (0..all).map(|n| ((n % rows, "cost"), 2_000_000 + n)).collect();
+    assert_eq!(numbers(&server).await, expected);
     let once = "select concat_ws(' ', count(*), count(distinct quarantine)) from accord.ledger where origin = 'replay'";
     assert_eq!(ask(&server, once).await, format!("{all} {all}"), "each is replayed once");
     let states = "select string_agg(distinct state, ' ') from accord.quarantine";
