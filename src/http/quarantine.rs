@@ -401,7 +401,9 @@ impl Service {
 fn problem(error: ReplayError) -> Problem {
     match error {
         ReplayError::Unknown { .. } => unknown(),
-        ReplayError::Closed(_) => Problem::new(Kind::Conflict, format!("{error}.")),
+        ReplayError::Closed(_) | ReplayError::Paused { .. } => {
+            Problem::new(Kind::Conflict, format!("{error}."))
+        }
         ReplayError::Refused(_) => {
             Problem::unavailable(std::time::Duration::from_secs(5), format!("{error}."))
         }

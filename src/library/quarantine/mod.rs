@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor, Row as _};
 
 use crate::change::{Body, Outcome, Violation};
+use crate::library::pause;
 use crate::library::pipeline::Ids;
 
 /// An entry to keep.
@@ -37,7 +38,8 @@ pub struct Entry<'a> {
     pub row: Option<String>,
 }
 
-/// Rules whose refusal waiting may heal: a parent or a whole row may still come, a lock may be gone.
+/// Rules whose refusal waiting may heal: a parent or a whole row may still come, a lock may be gone. (What a pause
+/// keeps is due at once, and held back by the pause alone: ending it needs no word about any entry.)
 const HEALING: [&str; 3] = ["foreignKey", "incomplete", "timeout"];
 
 /// Keeps entries and their bodies; gives the entries' ids, in order.
@@ -69,7 +71,7 @@ pub async fn keep(
              (pipeline, contract, at, position, key, reason, violations, origin, event_id, body, pointer, row,
               next_attempt_at)
          select $1, $2, $3, position, key, reason, violations::jsonb, origin, event_id, body, pointer, row::jsonb,
-             case when reason = any($13) then $3 + interval '2 seconds' end
+             case when reason = any($13) then $3 + interval '2 seconds' when reason = $14 then $3 end
          from unnest($4::int8[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[],
                      $11::text[], $12::text[])
              with ordinality as e(position, key, reason, violations, origin, event_id, body, pointer, row, n)
@@ -89,6 +91,7 @@ pub async fn keep(
     .bind(entries.iter().map(|e| e.pointer).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.row.as_deref()).collect::<Vec<_>>())
     .bind(&HEALING[..])
+    .bind(pause::RULE)
     .fetch_all(conn)
     .await?;
     rows.iter().map(|row| row.try_get(0)).collect()

@@ -71,6 +71,6 @@ impl Quarantine {
     }
 }
 
-pub(super) fn replayer(waist: &Waist) -> Replayer {
+pub(crate) fn replayer(waist: &Waist) -> Replayer {
     Replayer::new("items", waist.gate.clone(), waist.applier.clone(), waist.pool.clone())
 }
