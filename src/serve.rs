@@ -8,6 +8,7 @@ mod check;
 pub(crate) mod parts;
 mod reconcile;
 mod source;
+mod standing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use crate::source::sender::Sender;
 use crate::source::webhook::{Accepted, Webhook, WebhookStats};
 use crate::supervisor::{Phase, Supervisor, thread};
 use crate::telemetry::metrics::{Metrics, PipelineMetrics};
+use standing::Watched;
 
 /// Between two tries to reach the library at start.
 const RETRY: Duration = Duration::from_secs(1);
@@ -50,13 +52,15 @@ pub async fn lay_out(
     let timer = Timer::start().await.context("cannot start the timer")?;
     let house = House { config, connect, pool, metrics, leading, timer };
 
-    let mut served = Vec::new();
+    let (mut served, mut watched) = (Vec::new(), Vec::new());
     for (name, pipeline) in &config.pipeline {
-        served.push(
-            house.pipeline(name, pipeline, supervisor).await.with_context(|| format!("pipeline `{name}`"))?,
-        );
+        let laid_out = house.pipeline(name, pipeline, supervisor).await;
+        let (pipeline, watch) = laid_out.with_context(|| format!("pipeline `{name}`"))?;
+        served.push(pipeline);
+        watched.push(watch);
     }
     house.background(lead, supervisor);
+    house.keep_watch(watched, supervisor);
     house.keep_quarantine(&served, supervisor);
     let access = Access::new(config.http.admin_token.clone());
     let checks = house.checker(&served, supervisor).await?;
@@ -111,7 +115,7 @@ impl House<'_> {
         name: &str,
         pipeline: &Pipeline,
         supervisor: &mut Supervisor,
-    ) -> anyhow::Result<HttpPipeline> {
+    ) -> anyhow::Result<(HttpPipeline, Watched)> {
         let contract = Arc::new(Contract::load(&pipeline.contract, pipeline.table.as_deref())?);
         let known = parts::enroll(&self.connect, name, contract).await?;
         let gate = Gate::new(Arc::clone(&known.contract));
@@ -143,7 +147,8 @@ impl House<'_> {
             None => None,
         };
         self.reconciler(name, pipeline, &known, &applier, register_again, &metrics, supervisor).await?;
-        Ok(HttpPipeline {
+        let watched = Watched::new(name, pipeline, &applier, sender, metrics);
+        let served = HttpPipeline {
             name: name.into(),
             mode: pipeline.mode().as_str().into(),
             contract: known.contract,
@@ -151,8 +156,9 @@ impl House<'_> {
             webhook,
             library: pipeline.routes.as_ref().map(library_routes).transpose()?,
             reconcile: reconcile::offered(pipeline, known.ids.pipeline),
-            status: self.status(name, sender, pipeline.register().is_some(), metrics, supervisor),
-        })
+            status: watched.status(),
+        };
+        Ok((served, watched))
     }
 
     fn waist(

@@ -14,7 +14,6 @@ pub mod registration;
 pub mod retention;
 pub mod session;
 pub mod statement;
-pub mod status;
 pub mod token;
 
 use sqlx::migrate::{MigrateError, Migrator};

@@ -80,7 +80,7 @@ async fn status_tells_what_the_database_knows_while_no_server_runs() {
     assert_eq!(status["server"]["status"], json!(null));
     let pipeline = &status["pipelines"][0];
     assert_eq!(pipeline["name"], "fragrances");
-    assert_eq!((&pipeline["position"], &pipeline["quarantined"]), (&json!(2), &json!(1)));
+    assert_eq!((&pipeline["position"], &pipeline["quarantine"]["open"]), (&json!(2), &json!(1)));
     assert_eq!(pipeline["contract_version"], "1.0.0");
 
     let told = ask(&fragrances, &["status", "--ready"]).await;

@@ -138,8 +138,9 @@ async fn the_api_takes_a_check_and_tells_what_became_of_it() {
 
     for (request, status) in [
         (client.post(url("/api/v1/checks")).json(&json!({"pipeline": "none"})), 404),
-        (client.post(url("/api/v1/checks")).json(&json!({"line": "none"})), 400),
-        (client.post(url("/api/v1/checks")).body("?"), 400),
+        (client.post(url("/api/v1/checks")).json(&json!({"line": "none"})), 422),
+        (client.post(url("/api/v1/checks")).body("?"), 415),
+        (client.post(url("/api/v1/checks")).header("content-type", "application/json").body("?"), 400),
         (client.get(url("/api/v1/checks/99")), 404),
         (client.get(url("/api/v1/checks/x")), 404),
         (client.get(url("/api/v1/checks?from=1")), 400),
