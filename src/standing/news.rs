@@ -99,9 +99,10 @@ mod tests {
     fn a_condition_is_told_when_it_begins_and_when_it_is_over() {
         let mut told = Told::default();
         let (gap, growing) = (condition(Kind::PossibleGap, 0), condition(Kind::QuarantineGrowing, 5));
-        let both = [growing, gap.clone()];
-        assert_eq!(told.news(&[gap.clone()], true, at(1)), [begins(Kind::PossibleGap, 0)]);
-        assert_eq!(told.news(&[gap], true, at(2)), []);
+        let gap = [gap];
+        let both = [growing, gap[0].clone()];
+        assert_eq!(told.news(&gap, true, at(1)), [begins(Kind::PossibleGap, 0)]);
+        assert_eq!(told.news(&gap, true, at(2)), []);
         assert_eq!(told.news(&both, true, at(6)), [begins(Kind::QuarantineGrowing, 5)]);
         // Its window moves on: that is the same growth.
         let later = [condition(Kind::QuarantineGrowing, 9)];

@@ -68,7 +68,8 @@ async fn status_tells_what_the_database_knows_while_no_server_runs() {
         "this is what the library's database knows",
         "contract       fragrances 1.0.0",
         "ledger         position 2, ",
-        "changes may have been missed since",
+        "possible_gap, ",
+        "changes may have been missed (",
         "quarantine     1 open",
         "the CMS cannot be reached",
     ] {
