@@ -104,7 +104,7 @@ const STANDINGS: &str = "
             from runs join accord.check_result c on c.run = runs.id
             -- Another contract had other rules.
             where runs.contract = (select contract from runs order by id desc limit 1)
-            window of_rule as (partition by c.rule))
+            window of_rule as (partition by c.rule collate \"C\"))
         select case when count(*) > 0 then jsonb_build_object(
                    'run', max(id), 'finished_at', max(finished_at),
                    'passed', count(*) filter (where id = newest and outcome = 'passed'),
