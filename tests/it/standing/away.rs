@@ -1,6 +1,7 @@
 //! The database goes away: what was known stays known, and what this process knows is told.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -55,6 +56,10 @@ async fn what_was_known_stays_known_while_the_database_is_away() {
         if text.lines().any(|line| line == series) { Ok(()) } else { Err(text) }
     })
     .await;
+
+    // Longer than a read waits for a connection: it fails, and takes nothing with it.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    has(&client, &["library_away", "possible_gap", "paused"]).await;
 
     // What changed meanwhile is known as soon as it is back.
     sql(&library.pool, "update accord.pipeline set paused_since = null").await;
