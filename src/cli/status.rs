@@ -85,6 +85,11 @@ pub async fn run(args: &StatusArgs, config: &Config, json: bool) -> anyhow::Resu
         // The database may be away while the server still answers.
         if server.status.is_some() {
             eprintln!("{}", server.sentence());
+            for pipeline in &server.pipelines {
+                for Condition { kind, message, .. } in &pipeline.conditions {
+                    eprintln!("{}: {}: {}", pipeline.name, kind.as_str(), prose::safe(message));
+                }
+            }
         }
     })?;
     let status = Status { library: config.library.url.to_string(), server, led, at, pipelines };
