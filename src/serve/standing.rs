@@ -1,6 +1,6 @@
 //! Keeps watch over how the pipelines stand, for those who ask, for the numbers and for the log.
 //!
-//! Promises: one read of the database serves all pipelines, and takes at most a fiftieth of its time; while the database
+//! Promises: one read of the database serves all pipelines, and is the rarer the longer it takes; while the database
 //! is away, what was last known is shown, and what the process knows by itself stays fresh.
 
 use std::collections::BTreeMap;
@@ -27,6 +27,9 @@ const READ_EVERY: Duration = Duration::from_secs(2);
 
 /// A read that takes long is repeated the less often: a quarantine of millions of entries takes its time to count.
 const READ_PART: u32 = 50;
+
+/// However long it takes, it is read this often.
+const READ_EVERY_AT_LEAST: Duration = Duration::from_secs(30);
 
 /// A read that takes longer is given up.
 const READ_PATIENCE: Duration = Duration::from_secs(20);
@@ -114,13 +117,10 @@ impl House<'_> {
 
 async fn keep_reading(pool: &PgPool, watched: &[Watched], expected: &BTreeMap<String, Expected>) {
     loop {
-        let began = Instant::now();
-        let read = async {
-            let mut conn = pool.acquire().await?;
-            standing::read(&mut conn, expected).await
-        };
-        match timeout(READ_PATIENCE, read).await {
-            Ok(Ok(standings)) => {
+        let mut pause = READ_EVERY;
+        match timeout(READ_PATIENCE, read(pool, expected)).await {
+            Ok(Ok((standings, took))) => {
+                pause = (took * READ_PART).clamp(READ_EVERY, READ_EVERY_AT_LEAST);
                 for standing in standings {
                     if let Some(pipeline) = watched.iter().find(|pipeline| pipeline.name == standing.name) {
                         pipeline.stands(standing);
@@ -131,8 +131,18 @@ async fn keep_reading(pool: &PgPool, watched: &[Watched], expected: &BTreeMap<St
             Ok(Err(error)) => tracing::debug!(%error, "cannot read how the pipelines stand"),
             Err(_elapsed) => tracing::debug!("the database takes too long to say how the pipelines stand"),
         }
-        sleep(READ_EVERY.max(began.elapsed() * READ_PART)).await;
+        sleep(pause).await;
     }
+}
+
+/// How they stand, and how long the database took to say so.
+async fn read(
+    pool: &PgPool,
+    expected: &BTreeMap<String, Expected>,
+) -> Result<(Vec<Standing>, Duration), sqlx::Error> {
+    let mut conn = pool.acquire().await?;
+    let began = Instant::now();
+    Ok((standing::read(&mut conn, expected).await?, began.elapsed()))
 }
 
 async fn keep_telling(watched: &[Watched], leading: &watch::Receiver<bool>) {
