@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::Health;
 use crate::config::{Config, Quarantine};
 use crate::contract::Contract;
+use crate::library::pause::Pause;
 use crate::library::pipeline::GapRecord;
 use crate::library::registration::RegistrationState;
 use crate::reconcile::record::Run;
@@ -42,7 +43,7 @@ pub struct Standing {
     /// The contract that was last activated.
     pub in_force: Option<InForce>,
     /// An operator paused it.
-    pub paused: Option<Paused>,
+    pub paused: Option<Pause>,
     /// Changes may have been missed.
     pub gap: Option<GapRecord>,
     /// What waits in its quarantine.
@@ -72,17 +73,6 @@ pub struct InForce {
     pub at: DateTime<Utc>,
     /// By whom.
     pub activated_by: String,
-}
-
-/// That, and why, a pipeline is paused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Paused {
-    /// Since when.
-    pub since: DateTime<Utc>,
-    /// By whom.
-    pub by: Option<String>,
-    /// Why.
-    pub reason: Option<String>,
 }
 
 /// What waits in a quarantine.

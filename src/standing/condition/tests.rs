@@ -75,7 +75,7 @@ fn what_is_well_has_no_condition() {
 fn every_condition_says_since_when_and_the_way_out() {
     let ill = Standing {
         in_force: well().in_force.map(|in_force| InForce { hash: "bb".into(), ..in_force }),
-        paused: Some(Paused { since: at(8), by: Some("anna".into()), reason: Some("moving house".into()) }),
+        paused: Some(Pause { since: at(8), by: "anna".into(), reason: "moving house".into() }),
         gap: Some(GapRecord { since: at(7), reasons: vec!["outage".into(), "start".into()] }),
         quarantine: Waiting { growth: 10, ..well().quarantine },
         silent_since: Some(at(6)),
