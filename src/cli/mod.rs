@@ -11,12 +11,14 @@ pub mod diff;
 pub mod doctor;
 pub mod history;
 mod output;
+pub mod pause;
 pub mod quarantine;
 mod reach;
 pub mod reconcile;
 mod reconciliation;
 pub mod status;
 pub mod token;
+mod who;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,6 +65,12 @@ enum Command {
     /// Fill an empty table from the pipeline's reference. Interrupted, it goes on where it was.
     #[command(after_help = backfill::EXAMPLES)]
     Backfill(backfill::BackfillArgs),
+    /// Keep what senders send in quarantine, and change nothing in the library, until `accord resume`.
+    #[command(after_help = pause::PAUSING)]
+    Pause(pause::PauseArgs),
+    /// End a pipeline's pause, and have what was kept replayed in the order in which it came.
+    #[command(after_help = pause::RESUMING)]
+    Resume(pause::ResumeArgs),
     /// Show what happened to one row: each change, from → to.
     History(history::HistoryArgs),
     /// Work the quarantine: what was refused, why, and what to do about it.
@@ -118,6 +126,8 @@ impl Cli {
             Command::Diff(args) => diff::run(args, config, json).await,
             Command::Reconcile(args) => reconcile::run(args, config, json).await,
             Command::Backfill(args) => backfill::run(&args, &config()?, json).await,
+            Command::Pause(args) => pause::pause(&args, &config()?, json).await,
+            Command::Resume(args) => pause::resume(&args, &config()?, json).await,
             Command::History(args) => history::run(&args, &config()?, json).await,
             Command::Quarantine(command) => quarantine::run(command, &config()?, json).await,
             Command::Check(args) => check::run(&args, config, json).await,
@@ -198,6 +208,9 @@ mod tests {
           reconcile   Compare a library with its reference, and repair what differs. No server is needed
           backfill    Fill an empty table from the pipeline's reference. Interrupted, it goes on where it
                       was
+          pause       Keep what senders send in quarantine, and change nothing in the library, until `accord
+                      resume`
+          resume      End a pipeline's pause, and have what was kept replayed in the order in which it came
           history     Show what happened to one row: each change, from → to
           quarantine  Work the quarantine: what was refused, why, and what to do about it
           check       Check that a table is what its contract promises

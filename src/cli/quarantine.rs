@@ -59,7 +59,8 @@ pub enum QuarantineCommand {
     Replay(act::ReplayArgs),
     /// Put an open entry aside for good. Its bytes stay until retention takes them.
     Discard(act::DecisionArgs),
-    /// Erase an entry's bytes, its row and the values in its violations; a mark stays.
+    /// Erase an entry's bytes, its row and the values in its violations; a mark stays. What was applied is not
+    /// touched: it is in the library, and in the ledger as long as that is kept.
     Purge(act::DecisionArgs),
 }
 

@@ -52,12 +52,6 @@ pub(super) async fn prepare(connect: &PgConnectOptions, url: &SecretUrl) -> anyh
     Ok(is_new)
 }
 
-/// Who is asking, as the books say.
-pub(super) fn who() -> String {
-    let user = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
-    format!("{user} (command line)")
-}
-
 /// Tells on stderr what there is to know beside the answer.
 pub(super) fn tell(notice: Option<&str>) {
     if let Some(notice) = notice {

@@ -114,4 +114,9 @@ impl Contract {
     pub(crate) fn is_partial(&self, fields: &Fields) -> bool {
         fields.len() + self.key.len() < self.columns.len()
     }
+
+    /// Whether a row's key tells what is sensitive.
+    pub fn has_sensitive_key(&self) -> bool {
+        self.key.iter().any(|&i| self.columns[i].is_sensitive())
+    }
 }

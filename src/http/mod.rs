@@ -10,6 +10,7 @@ pub mod error;
 pub mod health;
 pub mod library;
 pub mod path;
+pub mod pause;
 pub mod quarantine;
 pub mod reconciliations;
 mod resource;
@@ -90,6 +91,7 @@ pub fn router(
     let guarded = Router::new()
         .merge(status::routes(Arc::clone(&pipelines)))
         .merge(reconciliations::routes(Arc::clone(&pipelines), pool.clone()))
+        .merge(pause::routes(Arc::clone(&pipelines), pool.clone()))
         .merge(quarantine::routes(Arc::clone(&pipelines), pool.clone()))
         .route("/metrics", get(numbers).with_state(metrics))
         .route_layer(middleware::from_fn_with_state(access.clone(), access::guard));

@@ -9,6 +9,7 @@ pub mod event_id;
 pub mod facts;
 pub mod history;
 pub mod ledger;
+pub mod pause;
 pub mod pipeline;
 pub mod quarantine;
 pub mod registration;

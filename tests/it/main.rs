@@ -12,6 +12,7 @@ mod embedded_postgres;
 mod harness;
 mod harness_itself;
 mod leader;
+mod pause;
 mod quality;
 mod quarantine;
 mod readme;

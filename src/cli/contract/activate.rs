@@ -15,7 +15,8 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::preview::{self, FAILS};
 use super::{pretty, print};
-use crate::cli::reach::{self, who};
+use crate::cli::reach;
+use crate::cli::who::who;
 use crate::config::{Config, Pipeline};
 use crate::contract::Contract;
 use crate::contract::lint::lint;
