@@ -134,6 +134,13 @@ struct Gates {
     active: Gate,
 }
 
+impl Gates {
+    /// Whether keys may be told: previews are kept, and shown to whoever may ask.
+    fn names_keys(&self) -> bool {
+        ![&self.proposed, &self.active].iter().any(|gate| gate.contract().has_sensitive_key())
+    }
+}
+
 /// Judges the new contract against what is stored. `progress` is kept up to date meanwhile.
 pub async fn preview(
     subject: &Subject<'_>,
