@@ -17,6 +17,7 @@ pub mod quarantine;
 pub mod reconcile;
 pub mod serve;
 pub mod source;
+pub mod standing;
 pub mod supervisor;
 pub mod telemetry;
 pub mod value;

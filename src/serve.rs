@@ -10,6 +10,7 @@ pub(crate) mod parts;
 mod reconcile;
 mod renewal;
 mod source;
+mod standing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,7 @@ use crate::telemetry::metrics::{Metrics, PipelineMetrics};
 
 use front::{Front, Handover};
 use renewal::InForce;
+use standing::Watched;
 
 /// Between two tries to reach the library at start.
 const RETRY: Duration = Duration::from_secs(1);
@@ -108,14 +110,17 @@ async fn lay_out(
     let timer = Timer::start().await.context("cannot start the timer")?;
     let house = House { config, beginning, connect, pool, metrics: metrics.clone(), leading, timer };
 
-    let (mut served, mut in_force) = (Vec::new(), InForce::new());
+    let (mut served, mut watched, mut in_force) = (Vec::new(), Vec::new(), InForce::new());
     for (name, pipeline) in &config.pipeline {
-        let (ours, contract) =
-            house.pipeline(name, pipeline, supervisor).await.with_context(|| format!("pipeline `{name}`"))?;
-        served.push(ours);
+        let laid_out = house.pipeline(name, pipeline, supervisor).await;
+        let LaidOut { pipeline, watched: watch, contract } =
+            laid_out.with_context(|| format!("pipeline `{name}`"))?;
+        served.push(pipeline);
+        watched.push(watch);
         in_force.insert(name.clone(), contract);
     }
     house.background(lead, supervisor);
+    house.keep_watch(watched, supervisor);
     house.watch_contracts(in_force, supervisor);
     house.keep_quarantine(&served, supervisor);
     let access = Access::new(config.http.admin_token.clone());
@@ -158,18 +163,22 @@ struct House<'a> {
     timer: Timer,
 }
 
+/// A pipeline that is laid out.
+struct LaidOut {
+    pipeline: HttpPipeline,
+    watched: Watched,
+    /// The id of the contract that judges it.
+    contract: i32,
+}
+
 impl House<'_> {
-    /// Lays a pipeline out; gives the id of the contract that judges it, too.
     async fn pipeline(
         &self,
         name: &str,
         pipeline: &Pipeline,
         supervisor: &mut Supervisor,
-    ) -> anyhow::Result<(HttpPipeline, i32)> {
+    ) -> anyhow::Result<LaidOut> {
         let known = parts::enroll(&self.connect, name, pipeline, "serve").await?;
-        if let Some(notice) = &known.notice {
-            tracing::warn!(pipeline = name, "{notice}");
-        }
         let gate = Gate::new(Arc::clone(&known.contract));
         let metrics = self.metrics.pipeline(name);
         let applier = self.waist(name, pipeline, &gate, &metrics, supervisor)?;
@@ -199,6 +208,7 @@ impl House<'_> {
             None => None,
         };
         self.reconciler(name, pipeline, &known, &applier, register_again, &metrics, supervisor).await?;
+        let watched = Watched::new(name, pipeline, &applier, sender, metrics);
         let served = HttpPipeline {
             name: name.into(),
             mode: pipeline.mode().as_str().into(),
@@ -207,9 +217,9 @@ impl House<'_> {
             webhook,
             library: pipeline.routes.as_ref().map(library_routes).transpose()?,
             reconcile: reconcile::offered(pipeline, known.ids.pipeline),
-            status: self.status(name, sender, pipeline.register().is_some(), metrics, supervisor),
+            status: watched.status(),
         };
-        Ok((served, known.ids.contract))
+        Ok(LaidOut { pipeline: served, watched, contract: known.ids.contract })
     }
 
     fn waist(

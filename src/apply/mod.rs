@@ -13,6 +13,7 @@ mod reference;
 mod slice;
 mod state;
 mod story;
+mod waiting;
 mod writer;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use reference::ReferenceSettings;
 use state::Shared;
 pub use state::{Gap, Health};
 pub use story::STORY;
+pub use waiting::Waiting;
 
 /// What a payload is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -190,6 +192,11 @@ impl Applier {
     /// this tells a row that went away from one that could not be read.
     pub fn reference_silences(&self) -> u64 {
         self.shared.reference_silences()
+    }
+
+    /// How long the oldest request has been waiting for its answer.
+    pub fn lag(&self) -> Duration {
+        self.shared.lag()
     }
 
     /// How many requests are waiting.

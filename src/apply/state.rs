@@ -3,12 +3,13 @@
 //! Promises: a gap marked here is written with the next commit, or stays marked. Must not know: SQL.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use crate::apply::batch::Settled;
+use crate::apply::waiting::Waiting;
 use crate::change::Change;
 use crate::telemetry::metrics::PipelineMetrics;
 
@@ -75,16 +76,20 @@ pub(super) struct Shared {
     health: Mutex<Health>,
     gaps: Mutex<Vec<Gap>>,
     held: AtomicUsize,
+    waiting: Arc<Waiting>,
     silences: AtomicU64,
     metrics: PipelineMetrics,
 }
 
 impl Shared {
     pub(super) fn new(metrics: PipelineMetrics) -> Self {
+        let waiting: Arc<Waiting> = Arc::default();
+        metrics.lag_of(Arc::clone(&waiting));
         Self {
             health: Mutex::new(Health::Starting),
             gaps: Mutex::new(Vec::new()),
             held: AtomicUsize::new(0),
+            waiting,
             silences: AtomicU64::new(0),
             metrics,
         }
@@ -96,7 +101,12 @@ impl Shared {
         self.held.fetch_add(1, Ordering::Relaxed);
         self.metrics.held(1);
         self.metrics.queued(changes);
-        Held { shared: self, changes }
+        Held { shared: self, changes, place: self.waiting.come() }
+    }
+
+    /// How long the oldest request has been held.
+    pub(super) fn lag(&self) -> Duration {
+        self.waiting.longest()
     }
 
     pub(super) fn held(&self) -> usize {
@@ -160,10 +170,12 @@ impl Shared {
 pub(super) struct Held<'a> {
     shared: &'a Shared,
     changes: i64,
+    place: u64,
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
+        self.shared.waiting.leave(self.place);
         self.shared.held.fetch_sub(1, Ordering::Relaxed);
         self.shared.metrics.held(-1);
         self.shared.metrics.queued(-self.changes);

@@ -24,7 +24,8 @@ use super::reach;
 use super::reconciliation::{readable, watched};
 use crate::apply::{Applier, Stop};
 use crate::config::{
-    Batch, Config, Hold, OnDrift, Pipeline, PostgresReference, Reconcile, Reference, SecretUrl, Source,
+    Batch, Config, Hold, OnDrift, Pipeline, PostgresReference, Quarantine, Reconcile, Reference, SecretUrl,
+    Source,
 };
 use crate::contract::Contract;
 use crate::contract::gate::Gate;
@@ -202,6 +203,7 @@ impl Case {
                 routes: None,
                 hold: Hold::default(),
                 batch: Batch::default(),
+                quarantine: Quarantine::default(),
                 source: Source { webhook: None },
                 reference: Some(reference),
                 check: None,

@@ -17,10 +17,9 @@ use crate::config::Config;
 use crate::http::health::Report;
 use crate::http::status::{HealthState, PipelineView};
 use crate::leader;
-use crate::library::status::{self, PipelineRecord};
 use crate::prose::{self, Paint};
 use crate::reconcile::record::{Run, RunState};
-use crate::reconcile::standing;
+use crate::standing::{self, Condition, Expected, Scope, Severity, Standing};
 
 /// The flags of `accord status`.
 #[derive(Debug, Args)]
@@ -42,15 +41,13 @@ struct Status {
     pipelines: Vec<Known>,
 }
 
-/// What the database knows of a pipeline.
+/// What the database knows of a pipeline, and what its server adds to it.
 #[derive(Serialize)]
 struct Known {
     #[serde(flatten)]
-    record: PipelineRecord,
-    /// The source changes without calling our webhook.
-    silent_since: Option<DateTime<Utc>>,
-    /// The newest reconciliation.
-    reconciliation: Option<Run>,
+    standing: Standing,
+    /// What deserves an operator's eye, the most pressing first.
+    conditions: Vec<Condition>,
 }
 
 /// The server of this configuration, if it runs.
@@ -82,12 +79,17 @@ pub async fn run(args: &StatusArgs, config: &Config, json: bool) -> anyhow::Resu
         .bind(leader::LOCK)
         .fetch_one(&mut conn)
         .await?;
-        Ok::<_, anyhow::Error>((led, at, Known::read(&mut conn).await?))
+        Ok::<_, anyhow::Error>((led, at, known(&mut conn, config, &server).await?))
     };
     let (led, at, pipelines) = known.await.inspect_err(|_| {
         // The database may be away while the server still answers.
         if server.status.is_some() {
             eprintln!("{}", server.sentence());
+            for pipeline in &server.pipelines {
+                for Condition { kind, message, .. } in &pipeline.conditions {
+                    eprintln!("{}: {}: {}", pipeline.name, kind.as_str(), prose::safe(message));
+                }
+            }
         }
     })?;
     let status = Status { library: config.library.url.to_string(), server, led, at, pipelines };
@@ -95,20 +97,24 @@ pub async fn run(args: &StatusArgs, config: &Config, json: bool) -> anyhow::Resu
     Ok(ExitCode::SUCCESS)
 }
 
-impl Known {
-    /// All pipelines, by name.
-    async fn read(conn: &mut PgConnection) -> Result<Vec<Self>, sqlx::Error> {
-        let records = status::pipelines(&mut *conn).await?;
-        let mut standings = standing::read(conn, None).await?;
-        let mut known = Vec::with_capacity(records.len());
-        for record in records {
-            let standing = standings.iter_mut().find(|standing| standing.pipeline == record.name);
-            let silent_since = standing.as_ref().and_then(|standing| standing.silent_since);
-            let reconciliation = standing.and_then(|standing| standing.reconciliation.take());
-            known.push(Self { record, silent_since, reconciliation });
+/// All pipelines, by name.
+async fn known(conn: &mut PgConnection, config: &Config, server: &Server) -> Result<Vec<Known>, sqlx::Error> {
+    let (expected, others) = (Expected::of(config), Expected::default());
+    let standings = standing::read_all(conn, &expected).await?;
+    let known = standings.into_iter().map(|standing| {
+        let mut conditions = standing.conditions(expected.get(&standing.name).unwrap_or(&others));
+        // The server tells what only a process knows.
+        let live = server.pipelines.iter().filter(|live| live.name == standing.name);
+        for condition in live.flat_map(|live| &live.conditions) {
+            let is_known = conditions.iter().any(|known| known.kind == condition.kind);
+            if condition.kind.scope() == Scope::Process && !is_known {
+                conditions.push(condition.clone());
+            }
         }
-        Ok(known)
-    }
+        conditions.sort_by_key(|condition| condition.kind);
+        Known { standing, conditions }
+    });
+    Ok(known.collect())
 }
 
 async fn ready(config: &Config) -> ExitCode {
@@ -161,24 +167,33 @@ impl Status {
         if self.pipelines.is_empty() {
             lines.heading("No pipeline ever ran against this library.");
         }
-        for pipeline in &self.pipelines {
-            let record = &pipeline.record;
-            lines.heading(&paint.bold(&record.name));
-            let live = self.server.pipelines.iter().find(|view| view.name == record.name);
-            self.pipeline(&mut lines, record, live, paint);
-            if let Some(run) = &pipeline.reconciliation {
-                lines.add("  reconciled", &self.reconciliation(run, paint));
+        for Known { standing, conditions } in &self.pipelines {
+            let name = paint.bold(&standing.name);
+            if conditions.is_empty() {
+                lines.heading(&format!("{name}: {}", paint.good("all is well")));
+            } else {
+                lines.heading(&name);
             }
-            if let Some(since) = pipeline.silent_since {
-                let what = "the source changes without calling us, noticed";
-                let then = "is somebody else registered as its listener?";
-                lines.add("  silent", &paint.bad(&format!("{what} {}: {then}", self.age(since))));
+            for condition in conditions {
+                self.condition(&mut lines, condition, paint);
             }
+            let live = self.server.pipelines.iter().find(|view| view.name == standing.name);
+            self.pipeline(&mut lines, standing, live, paint);
         }
         lines.into_text()
     }
 
-    fn pipeline(&self, lines: &mut Lines, known: &PipelineRecord, live: Option<&PipelineView>, paint: Paint) {
+    fn condition(&self, lines: &mut Lines, condition: &Condition, paint: Paint) {
+        let Condition { kind, severity, since, message } = condition;
+        let text = format!("{}, {}: {}", kind.as_str(), self.age(*since), prose::safe(message));
+        match severity {
+            Severity::Error => lines.add("  error", &paint.bad(&text)),
+            Severity::Warning => lines.add("  warning", &paint.warn(&text)),
+            Severity::Info => lines.add("  info", &text),
+        }
+    }
+
+    fn pipeline(&self, lines: &mut Lines, known: &Standing, live: Option<&PipelineView>, paint: Paint) {
         if let Some(live) = live {
             lines.add("  health", &health(live, paint));
         }
@@ -188,15 +203,21 @@ impl Status {
         }
         let last = known.last_change_at.map_or_else(String::new, |at| format!(", {}", self.age(at)));
         lines.add("  ledger", &format!("position {}{last}", known.position));
-        lines.add("  gap", &self.gap(known, paint));
-        lines.add(
-            "  quarantine",
-            &match known.quarantined {
-                0 => "nothing open".to_owned(),
-                open => paint.warn(&format!("{open} open")),
-            },
-        );
+        let gap = known
+            .gap
+            .as_ref()
+            .map(|gap| format!("since {} ({})", self.age(gap.since), gap.reasons.join(", ")));
+        lines.add("  gap", &gap.map_or_else(|| "none".to_owned(), |gap| paint.warn(&gap)));
+        lines.add("  quarantine", &quarantine(known, paint));
+        if let Some(check) = &known.check {
+            let counts = format!("{} passed, {} warned, {} failed", check.passed, check.warned, check.failed);
+            let at = self.age(check.finished_at);
+            lines.add("  checked", &format!("{at} (run {}): {counts}", check.run));
+        }
         self.registration(lines, known, paint);
+        if let Some(run) = &known.reconciliation {
+            lines.add("  reconciled", &self.reconciliation(run, paint));
+        }
     }
 
     fn reconciliation(&self, run: &Run, paint: Paint) -> String {
@@ -215,29 +236,11 @@ impl Status {
             _ => String::new(),
         };
         let why = run.reason.as_deref().map(|why| format!(": {}", prose::safe(why))).unwrap_or_default();
-        let release = if run.state == RunState::Held {
-            format!(
-                "; let it through with `accord reconcile {} --release {} --reason …`",
-                run.pipeline, run.id
-            )
-        } else {
-            String::new()
-        };
-        format!("{state} {at} (run {}){rows}{why}{release}", run.id)
+        format!("{state} {at} (run {}){rows}{why}", run.id)
     }
 
-    fn gap(&self, known: &PipelineRecord, paint: Paint) -> String {
-        match known.gap_since {
-            None => "none".to_owned(),
-            Some(since) => paint.warn(&format!(
-                "changes may have been missed since {} ({})",
-                self.age(since),
-                known.gap_reasons.join(", ")
-            )),
-        }
-    }
-
-    fn registration(&self, lines: &mut Lines, known: &PipelineRecord, paint: Paint) {
+    fn registration(&self, lines: &mut Lines, known: &Standing, paint: Paint) {
+        let known = &known.registration;
         let ever = [known.registered_since, known.last_success_at, known.last_error_at];
         if ever.iter().any(Option::is_some) {
             let registered = match (known.registered_since, known.last_success_at) {
@@ -263,6 +266,13 @@ impl Status {
 
     fn age(&self, then: DateTime<Utc>) -> String {
         prose::age(then, self.at)
+    }
+}
+
+fn quarantine(known: &Standing, paint: Paint) -> String {
+    match known.quarantine.open {
+        0 => "nothing open".to_owned(),
+        open => paint.warn(&format!("{open} open")),
     }
 }
 

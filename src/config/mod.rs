@@ -8,6 +8,7 @@ mod duration;
 mod error;
 mod layer;
 mod pipeline;
+mod quarantine;
 mod reconcile;
 mod secret;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use pipeline::{
     Auth, Backoff, Batch, Hold, Mode, Pipeline, PostgresReference, Reference, Register, Routes, Source,
     Webhook,
 };
+pub use quarantine::Quarantine;
 pub use reconcile::{OnDrift, Reconcile};
 pub use secret::{MASK, SecretUrl};
 
@@ -153,7 +155,7 @@ pub struct Retention {
     #[serde(with = "duration")]
     #[validate(custom(function = positive))]
     pub event_id: Duration,
-    /// Reconciliations with their reports; the newest that found something out is kept.
+    /// Reconciliations with their reports, but the newest that found something out is kept; replays of many entries.
     #[serde(with = "duration")]
     #[validate(custom(function = positive))]
     pub reconciliation: Duration,

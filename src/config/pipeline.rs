@@ -11,6 +11,7 @@ use validator::{Validate, ValidationError};
 pub use crate::apply::Mode;
 
 use super::check::Check;
+use super::quarantine::Quarantine;
 use super::reconcile::Reconcile;
 use super::secret::{self, SecretUrl};
 use super::{duration, positive};
@@ -36,6 +37,10 @@ pub struct Pipeline {
     #[serde(default)]
     #[validate(nested)]
     pub batch: Batch,
+    /// When its quarantine is said to grow.
+    #[serde(default)]
+    #[validate(nested)]
+    pub quarantine: Quarantine,
     /// Where changes come from.
     #[validate(nested)]
     pub source: Source,

@@ -77,6 +77,10 @@ fn defaults_stand_in_for_what_the_file_leaves_out() {
     [pipeline.books.batch]
     max_changes = 1024
 
+    [pipeline.books.quarantine]
+    growth = 10
+    within = "5m"
+
     [pipeline.books.source.webhook]
     path = "/notifications"
     auth = "token"

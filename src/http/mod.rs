@@ -62,7 +62,7 @@ pub struct HttpPipeline {
     pub library: Option<LibraryRoutes>,
     /// What may be asked of its reconciler; none where there is nothing to compare with.
     pub reconcile: Option<Reconcilable>,
-    /// What is known of its gap, its registration and its reconciliations.
+    /// What is known of it beside its waist.
     pub status: watch::Receiver<PipelineStatus>,
 }
 

@@ -17,22 +17,30 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Kind, Problem};
 use super::{HttpPipeline, json};
-use crate::apply::Health;
+use crate::apply::{Applier, Health};
+use crate::library::pause::Pause;
 use crate::library::pipeline::GapRecord;
 use crate::library::registration::RegistrationState;
 use crate::reconcile::record::Run;
+use crate::standing::{self, Checked, Condition, Expected, Live, Standing, Waiting};
 
-/// What the keepers of a pipeline's gap, registration and reconciliations let be known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What is known of a pipeline beside its waist.
+#[derive(Clone, Debug, Default)]
 pub struct PipelineStatus {
-    /// Changes may have been missed.
-    pub gap: Option<GapRecord>,
     /// How it stands with the sender; none for a pipeline that does not register.
     pub registration: Option<RegistrationState>,
-    /// The source changes without calling our webhook: its listener is lost or taken.
-    pub silent_since: Option<DateTime<Utc>>,
-    /// The newest reconciliation.
-    pub reconciliation: Option<Run>,
+    /// What the library's database last said of it; none before it said anything.
+    pub standing: Option<Arc<Standing>>,
+    /// What is normal for it.
+    pub expected: Expected,
+}
+
+impl PipelineStatus {
+    /// What deserves an operator's eye now.
+    pub fn conditions(&self, applier: &Applier, now: DateTime<Utc>) -> Vec<Condition> {
+        let live = Live { health: applier.health(), lag: applier.lag() };
+        standing::all(self.standing.as_deref(), &live, &self.expected, now)
+    }
 }
 
 /// One pipeline as shown.
@@ -46,8 +54,20 @@ pub struct PipelineView {
     pub mode: String,
     /// Whether a change can commit now.
     pub health: HealthView,
+    /// What deserves an operator's eye, the most pressing first.
+    pub conditions: Vec<Condition>,
     /// How many requests wait for the library.
     pub held: usize,
+    /// How long the oldest of them has been waiting.
+    pub lag_ms: u64,
+    /// When a change was last committed.
+    pub last_change_at: Option<DateTime<Utc>>,
+    /// An operator paused it.
+    pub paused: Option<Pause>,
+    /// What waits in its quarantine; none before the database said so.
+    pub quarantine: Option<Waiting>,
+    /// What the contract's rules last came to.
+    pub check: Option<Checked>,
     /// Changes may have been missed.
     pub gap: Option<GapRecord>,
     /// How it stands with the sender.
@@ -111,8 +131,9 @@ impl From<Health> for HealthView {
 
 impl From<&HttpPipeline> for PipelineView {
     fn from(pipeline: &HttpPipeline) -> Self {
-        let PipelineStatus { gap, registration, silent_since, reconciliation } =
-            pipeline.status.borrow().clone();
+        let status = pipeline.status.borrow().clone();
+        let conditions = status.conditions(&pipeline.applier, Utc::now());
+        let known = status.standing.as_deref();
         Self {
             name: pipeline.name.to_string(),
             contract: ContractView {
@@ -121,11 +142,17 @@ impl From<&HttpPipeline> for PipelineView {
             },
             mode: pipeline.mode.to_string(),
             health: pipeline.applier.health().into(),
+            conditions,
             held: pipeline.applier.held(),
-            gap,
-            registration,
-            silent_since,
-            reconciliation,
+            lag_ms: u64::try_from(pipeline.applier.lag().as_millis()).unwrap_or(u64::MAX),
+            last_change_at: known.and_then(|known| known.last_change_at),
+            paused: known.and_then(|known| known.paused.clone()),
+            quarantine: known.map(|known| known.quarantine.clone()),
+            check: known.and_then(|known| known.check.clone()),
+            gap: known.and_then(|known| known.gap.clone()),
+            registration: status.registration,
+            silent_since: known.and_then(|known| known.silent_since),
+            reconciliation: known.and_then(|known| known.reconciliation.clone()),
         }
     }
 }
@@ -165,6 +192,8 @@ fn one(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -175,7 +204,17 @@ mod tests {
             contract: ContractView { name: "fragrances".into(), version: "1.0.0".into() },
             mode: "refetch".into(),
             health: Health::Away { since, reason: "connection refused".into() }.into(),
+            conditions: Live {
+                health: Health::Away { since, reason: "connection refused".into() },
+                lag: Duration::ZERO,
+            }
+            .conditions(since),
             held: 3,
+            lag_ms: 1500,
+            last_change_at: Some(since),
+            paused: None,
+            quarantine: Some(Waiting { open: 2, ..Waiting::default() }),
+            check: None,
             gap: Some(GapRecord { since, reasons: vec!["outage".into()] }),
             registration: Some(RegistrationState { registered_since: Some(since), ..Default::default() }),
             silent_since: None,
@@ -194,7 +233,25 @@ mod tests {
             "since": "2023-11-14T22:13:20Z",
             "reason": "connection refused"
           },
+          "conditions": [
+            {
+              "condition": "library_away",
+              "severity": "error",
+              "since": "2023-11-14T22:13:20Z",
+              "message": "the library's database is away, changes are held (connection refused): see `accord doctor`"
+            }
+          ],
           "held": 3,
+          "lag_ms": 1500,
+          "last_change_at": "2023-11-14T22:13:20Z",
+          "paused": null,
+          "quarantine": {
+            "open": 2,
+            "reasons": {},
+            "growth": 0,
+            "growing_since": null
+          },
+          "check": null,
           "gap": {
             "since": "2023-11-14T22:13:20Z",
             "reasons": [

@@ -165,6 +165,24 @@ pub async fn latest(
     rows.iter().map(run).collect()
 }
 
+/// When the newest of a pipeline's runs began that gave results or may yet; runs that gave none do not count, unless
+/// there are no others.
+pub async fn last_begun(
+    executor: impl PgExecutor<'_>,
+    pipeline: &str,
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select coalesce(max(started_at) filter (where error is null
+                                                   and (finished_at is not null
+                                                        or started_at > now() - interval '1 hour')),
+                         min(started_at))
+         from (select * from accord.check_run where pipeline = $1 order by id desc limit 100) newest",
+    )
+    .bind(pipeline)
+    .fetch_one(executor)
+    .await
+}
+
 /// One run.
 pub async fn one(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<Run>, sqlx::Error> {
     let row = sqlx::query(RUNS).bind(None::<&str>).bind(id).bind(1_i64).fetch_optional(executor).await?;

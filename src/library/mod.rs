@@ -16,7 +16,6 @@ pub mod registration;
 pub mod retention;
 pub mod session;
 pub mod statement;
-pub mod status;
 pub mod token;
 
 use sqlx::migrate::{MigrateError, Migrator};

@@ -34,7 +34,7 @@ pub struct Pause {
 
 impl Pause {
     /// From a pipeline's row, which somebody may have written by hand, leaving out who or why.
-    pub(super) fn from_columns(
+    pub(crate) fn from_columns(
         since: Option<DateTime<Utc>>,
         by: Option<String>,
         reason: Option<String>,

@@ -16,7 +16,7 @@ pub struct Policy {
     pub quarantine: Duration,
     /// Event ids: the window within which a repeat is recognised.
     pub event_id: Duration,
-    /// Reconciliations that ended.
+    /// Reconciliations that ended, and replays of many entries.
     pub reconciliation: Duration,
     /// Results of dataset checks.
     pub check: Duration,
@@ -35,6 +35,8 @@ pub struct Swept {
     pub event_ids: u64,
     /// Reconciliations.
     pub reconciliations: u64,
+    /// Replays of many entries.
+    pub replays: u64,
     /// Runs of dataset checks, with their results.
     pub checks: u64,
 }
@@ -98,6 +100,15 @@ pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sql
         policy.reconciliation,
     )
     .await?;
+    let replays = pieces(
+        conn,
+        // One whose process died never ends: it is silent.
+        "delete from accord.replay where id = any(array(
+             select id from accord.replay
+             where coalesce(finished_at, seen_at) < now() - make_interval(secs => $1) order by id limit $2))",
+        policy.reconciliation,
+    )
+    .await?;
     let checks = pieces(
         conn,
         "delete from accord.check_run where id = any(array(
@@ -106,7 +117,7 @@ pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sql
         policy.check,
     )
     .await?;
-    Ok(Swept { ledger, quarantine, bodies, event_ids, reconciliations, checks })
+    Ok(Swept { ledger, quarantine, bodies, event_ids, reconciliations, replays, checks })
 }
 
 async fn pieces(conn: &mut PgConnection, sql: &'static str, age: Duration) -> Result<u64, sqlx::Error> {

@@ -137,7 +137,8 @@ async fn keep(
     match checked {
         Ok(results) => {
             for result in results.iter().filter(|result| result.outcome == Outcome::Failed) {
-                tracing::warn!(pipeline, rule = result.id, value = %result.value, threshold = %result.threshold,
+                // That a rule is broken is a condition, and told as such when it begins.
+                tracing::debug!(pipeline, rule = result.id, value = %result.value, threshold = %result.threshold,
                     "a check failed: {}", result.name);
             }
             check_result::finish(pool, run, results).await

@@ -38,7 +38,8 @@ impl Passed {
     }
 }
 
-/// Asks all breakers about what was found; the error is the sentence for the operator.
+/// Asks all breakers about what was found; the error is the sentence for the operator. It ends with the wish that the
+/// run be released, to which whoever knows the run adds the command.
 pub(super) fn judge(limits: &Limits, rows: Rows, counts: &Counts) -> Result<Passed, String> {
     let passed = Passed { deletes: counts.orphan };
     if limits.lifted {
@@ -57,10 +58,10 @@ pub(super) fn judge(limits: &Limits, rows: Rows, counts: &Counts) -> Result<Pass
     }
     let max_changes = limits.max_changes.unwrap_or_else(|| MIN_CHANGES.max(rows.target / 20));
     if counts.drifted() > max_changes {
-        let fill = if rows.target == 0 { " (an empty library is filled by `accord backfill`)" } else { "" };
+        let fill = if rows.target == 0 { "fill an empty library by `accord backfill`, " } else { "" };
         return Err(format!(
             "{} would be changed, and {max_changes} may be without a person's word: look at `accord diff`, then \
-             raise the limit with --max-changes {}, or release the run{fill}",
+             {fill}raise the limit with --max-changes {}, or release the run",
             rows_of(counts.drifted()),
             counts.drifted(),
         ));
@@ -200,7 +201,7 @@ mod tests {
         the reference is empty, while the library has 5000 rows: see whether it is the right database and whole; if it is, release the run
         the reference has 4000 rows, under 90 % of the 5000 that it had when all was well: see whether it is the right database and whole; if it is, release the run
         51 rows would be deleted, and 50 may be without a person's word: look at `accord diff`, then raise the limit with --max-deletes 51, or release the run
-        5000 rows would be changed, and 1000 may be without a person's word: look at `accord diff`, then raise the limit with --max-changes 5000, or release the run (an empty library is filled by `accord backfill`)
+        5000 rows would be changed, and 1000 may be without a person's word: look at `accord diff`, then fill an empty library by `accord backfill`, raise the limit with --max-changes 5000, or release the run
         "
         );
     }

@@ -28,7 +28,6 @@ pub mod runner;
 pub mod schedule;
 mod side;
 mod silence;
-pub mod standing;
 pub mod store;
 mod stream;
 

@@ -164,6 +164,11 @@ impl Request {
     }
 }
 
+/// The command that releases a run which was held.
+pub fn release_command(pipeline: &str, run: i64) -> String {
+    format!("`accord reconcile {pipeline} --release {run} --reason …`")
+}
+
 /// A run that begins: what its process needs to know.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Started {

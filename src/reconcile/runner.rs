@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::lock::Lock;
-use super::record::{Mode, Request, RunState, Started, Trigger};
+use super::record::{self, Mode, Request, RunState, Started, Trigger};
 use super::silence::{self, Verdict};
 use super::{Limits, Plan, Progress, Report, State, Work, run, store};
 use crate::apply::{Applier, STORY};
@@ -196,13 +196,22 @@ impl Subject {
         let mut running = Box::pin(run(&self.plan, work, progress));
         loop {
             tokio::select! {
-                report = &mut running => return Ok(Some(report)),
+                report = &mut running => return Ok(Some(self.with_way_out(report, started.id))),
                 () = stop.cancelled() => return Ok(None),
                 () = sleep(TELL_EVERY) => {}
             }
             // On the lock's own connection: when that is dead, somebody else may run already.
             patiently(store::progress(lock.connection(), started.id, &progress.snapshot())).await?;
         }
+    }
+
+    /// A breaker does not know which run it holds.
+    fn with_way_out(&self, mut report: Report, id: i64) -> Report {
+        if let (State::Held, Some(reason)) = (report.state, &mut report.reason) {
+            reason.push_str(": ");
+            reason.push_str(&record::release_command(&self.name, id));
+        }
+        report
     }
 
     /// Writes how it ended, and what follows from that.
@@ -217,37 +226,20 @@ impl Subject {
         let conn = lock.connection();
         store::finish(&mut *conn, started.id, state, &progress.snapshot(), report).await?;
         let Some(report) = report else { return Ok(()) };
-        if makes_up(started.mode, report.state)
-            && pipeline::clear_gap(&mut *conn, self.pipeline, started.started_at).await?
-        {
-            info!(pipeline = self.name, id = started.id, "what may have been missed is made up for: no gap");
+        if makes_up(started.mode, report.state) {
+            pipeline::clear_gap(&mut *conn, self.pipeline, started.started_at).await?;
         }
         match &self.sender {
             Some(sender) if started.trigger == Trigger::Schedule => {
                 let verdict =
                     silence::judge(conn, self.pipeline, started, report, sender.silent_after).await?;
-                self.heed(verdict, sender);
+                if verdict == Verdict::Silent {
+                    sender.register_again.notify_one();
+                }
             }
             _ => {}
         }
         Ok(())
-    }
-
-    fn heed(&self, verdict: Verdict, sender: &Listening) {
-        match verdict {
-            Verdict::Silent { is_news } => {
-                sender.register_again.notify_one();
-                if is_news {
-                    warn!(
-                        pipeline = self.name,
-                        intervals = sender.silent_after,
-                        "the source changes and says nothing: our listener is lost or taken; registering again at once"
-                    );
-                }
-            }
-            Verdict::Heard => info!(pipeline = self.name, "the source announces its changes again"),
-            Verdict::Nothing => {}
-        }
     }
 
     fn tell(&self, started: &Started, report: Option<&Report>) {
@@ -268,10 +260,11 @@ impl Subject {
             "compared"
         );
         match state {
-            State::Clean | State::Repaired | State::Drift => {
+            // That one is held is a condition, and told as such.
+            State::Clean | State::Repaired | State::Drift | State::Held => {
                 info!(pipeline, id, ?state, ?counts, ?rows, seconds, reason, "reconciliation ended");
             }
-            State::Held | State::Inconclusive => {
+            State::Inconclusive => {
                 warn!(pipeline, id, ?state, ?counts, ?rows, seconds, reason, "reconciliation ended");
             }
         }

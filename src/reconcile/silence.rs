@@ -18,10 +18,7 @@ pub(super) enum Verdict {
     /// Nothing that was not known.
     Nothing,
     /// The sender is silent.
-    Silent {
-        /// It was not known before.
-        is_news: bool,
-    },
+    Silent,
     /// It was silent, and speaks again.
     Heard,
 }
@@ -134,7 +131,7 @@ async fn remember(
     let (intervals, was_silent) = known.unwrap_or_default();
     let (intervals, verdict) = weigh(intervals.unsigned_abs(), was_silent, heard, went_stale, silent_after);
     let is_silent = match verdict {
-        Verdict::Silent { .. } => true,
+        Verdict::Silent => true,
         Verdict::Heard => false,
         Verdict::Nothing => was_silent,
     };
@@ -165,7 +162,7 @@ fn weigh(
         (true, _) if was_silent => (0, Verdict::Heard),
         (true, _) => (0, Verdict::Nothing),
         (false, true) if was_silent || intervals + 1 >= silent_after => {
-            (intervals.saturating_add(1), Verdict::Silent { is_news: !was_silent })
+            (intervals.saturating_add(1), Verdict::Silent)
         }
         (false, true) => (intervals + 1, Verdict::Nothing),
         // Nothing happened at the source: no proof of anything.
@@ -182,18 +179,17 @@ mod tests {
         const STALE: (bool, bool) = (false, true);
         const QUIET: (bool, bool) = (false, false);
         const HEARD: (bool, bool) = (true, false);
-        const NEW: Verdict = Verdict::Silent { is_news: true };
-        const STILL: Verdict = Verdict::Silent { is_news: false };
+        const SILENT: Verdict = Verdict::Silent;
         let (mut intervals, mut silent) = (0, false);
         let mut told = Vec::new();
         for (heard, went_stale) in [STALE, QUIET, STALE, HEARD, STALE, STALE, STALE, QUIET, HEARD, STALE] {
             let (next, verdict) = weigh(intervals, silent, heard, went_stale, 2);
             intervals = next;
-            silent = matches!(verdict, Verdict::Silent { .. }) || (silent && verdict == Verdict::Nothing);
+            silent = matches!(verdict, Verdict::Silent) || (silent && verdict == Verdict::Nothing);
             told.push(verdict);
         }
         let no = Verdict::Nothing;
-        assert_eq!(told, [no, no, no, no, no, NEW, STILL, no, Verdict::Heard, no]);
+        assert_eq!(told, [no, no, no, no, no, SILENT, SILENT, no, Verdict::Heard, no]);
     }
 
     #[test]

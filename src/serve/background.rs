@@ -1,63 +1,21 @@
-//! What goes on beside the pipelines: leadership, retention, and what is shown of each pipeline.
+//! What goes on beside the pipelines: leadership, retention, and the leader's work on the quarantine.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::sync::watch;
 
 use super::House;
-use crate::http::{HttpPipeline, PipelineStatus};
+use crate::http::HttpPipeline;
 use crate::leader;
 use crate::library::retention;
 use crate::quarantine::sweep;
-use crate::reconcile::record::Run;
-use crate::reconcile::standing::{self, Standing};
-use crate::source::sender::Sender;
 use crate::supervisor::{Phase, Supervisor};
-use crate::telemetry::metrics::PipelineMetrics;
-
-/// How often gap and reconciliations are read, for those who ask.
-const POLL: Duration = Duration::from_secs(2);
 
 /// How often retention is looked after.
 const SWEEP: Duration = Duration::from_mins(10);
 
 impl House<'_> {
-    /// Keeps what is shown of gap, registration and reconciliations fresh.
-    pub(super) fn status(
-        &self,
-        name: &str,
-        sender: Arc<Sender>,
-        registers: bool,
-        metrics: PipelineMetrics,
-        supervisor: &mut Supervisor,
-    ) -> watch::Receiver<PipelineStatus> {
-        let (publish, status) = watch::channel(PipelineStatus::default());
-        let (pool, stop, owned) = (self.pool.clone(), supervisor.soft(Phase::Work), name.to_owned());
-        supervisor.spawn(Phase::Work, format!("status of {name}"), async move {
-            let keep = async {
-                loop {
-                    let registration = registers.then(|| sender.state());
-                    let known = standing(&pool, &owned).await;
-                    publish.send_modify(|status| {
-                        status.registration = registration;
-                        if let Ok(Some(known)) = known {
-                            count(&metrics, &known);
-                            status.gap = known.gap;
-                            status.silent_since = known.silent_since;
-                            status.reconciliation = known.reconciliation;
-                        }
-                    });
-                    tokio::time::sleep(POLL).await;
-                }
-            };
-            stop.run_until_cancelled(keep).await;
-            Ok(())
-        });
-        status
-    }
-
     /// What a process does apart from its pipelines.
     pub(super) fn background(&self, lead: watch::Sender<bool>, supervisor: &mut Supervisor) {
         let (connect, stop) = (self.connect.clone(), supervisor.soft(Phase::Foundation));
@@ -104,19 +62,6 @@ impl House<'_> {
             stop.run_until_cancelled(keep).await;
             Ok(())
         });
-    }
-}
-
-async fn standing(pool: &PgPool, pipeline: &str) -> Result<Option<Standing>, sqlx::Error> {
-    let mut conn = pool.acquire().await?;
-    Ok(standing::read(&mut conn, Some(pipeline)).await?.pop())
-}
-
-fn count(metrics: &PipelineMetrics, known: &Standing) {
-    metrics.gap(known.gap.is_some());
-    metrics.reconciling().silent(known.silent_since.is_some());
-    if let Some(Run { counts: Some(counts), finished_at: Some(at), .. }) = &known.reconciliation {
-        metrics.reconciling().last(*counts, *at);
     }
 }
 

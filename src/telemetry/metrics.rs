@@ -4,8 +4,10 @@
 //! so that counting on the hot path is an atomic addition; every series exists from the start, at zero.
 //! Must not know: HTTP, or why something is counted.
 
+mod lags;
 mod last_webhooks;
 mod reconciling;
+mod standing;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,10 +23,14 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::apply::Waiting;
 use crate::change::Origin;
+use lags::Lags;
 use last_webhooks::LastWebhooks;
 use reconciling::Reconciling;
 pub use reconciling::{ReconcileMetrics, Running};
+pub use standing::StandingMetrics;
+use standing::Standings;
 
 /// The format of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,10 +64,12 @@ struct Families {
     missed_bodies: Family<PipelineLabel, Counter>,
     unknown_fields: Family<PipelineLabel, Counter>,
     last_webhooks: Arc<LastWebhooks>,
+    lags: Arc<Lags>,
     registered: Family<PipelineLabel, Gauge>,
     possible_gap: Family<PipelineLabel, Gauge>,
     leader: Gauge,
     reconciling: Reconciling,
+    standings: Standings,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -93,6 +101,8 @@ impl Metrics {
         );
         let last_webhooks = Arc::new(LastWebhooks::default());
         registry.register_collector(Box::new(Arc::clone(&last_webhooks)));
+        let lags = Arc::new(Lags::default());
+        registry.register_collector(Box::new(Arc::clone(&lags)));
         let r = &mut registry;
         let families = Families {
             changes: register(r, "changes", "Changes by what became of them"),
@@ -117,7 +127,9 @@ impl Metrics {
             possible_gap: register(r, "possible_gap", "Whether changes may have been missed, 0 or 1"),
             leader: register(r, "leader", "Whether this process leads the replicas, 0 or 1"),
             reconciling: Reconciling::new(r),
+            standings: Standings::new(r),
             last_webhooks,
+            lags,
             registry,
         };
         Self { families: Arc::new(families) }
@@ -137,6 +149,7 @@ impl Metrics {
             let labels = ChangeLabels { pipeline, origin: origin.as_str(), outcome };
             families.changes.get_or_create_owned(&labels)
         };
+        families.lags.know(&pipeline);
         let series = Series {
             changes: ORIGINS.map(|origin| OUTCOMES.map(|outcome| counter(origin, outcome))),
             commit_seconds: families.commit_seconds.get_or_create_owned(&label),
@@ -149,6 +162,7 @@ impl Metrics {
             registered: families.registered.get_or_create_owned(&label),
             possible_gap: families.possible_gap.get_or_create_owned(&label),
             reconciling: families.reconciling.pipeline(&pipeline),
+            standing: families.standings.pipeline(&pipeline),
             families: Arc::clone(&self.families),
             pipeline,
         };
@@ -207,6 +221,7 @@ struct Series {
     registered: Gauge,
     possible_gap: Gauge,
     reconciling: ReconcileMetrics,
+    standing: StandingMetrics,
 }
 
 impl PipelineMetrics {
@@ -272,6 +287,16 @@ impl PipelineMetrics {
         &self.series.reconciling
     }
 
+    /// The numbers of how it stands.
+    pub fn standing(&self) -> &StandingMetrics {
+        &self.series.standing
+    }
+
+    /// Its lag is that of those who wait here.
+    pub fn lag_of(&self, waiting: Arc<Waiting>) {
+        self.series.families.lags.set(&self.series.pipeline, waiting);
+    }
+
     /// Whether changes may have been missed.
     pub fn gap(&self, possible: bool) {
         self.series.possible_gap.set(possible.into());
@@ -307,6 +332,12 @@ mod tests {
             r#"accord_reconciliation_running{pipeline="fragrances"} 0"#,
             r#"accord_reconciliation_drift_rows{pipeline="fragrances",kind="stale"} 0"#,
             r#"accord_silent_source{pipeline="fragrances"} 0"#,
+            r#"accord_lag_seconds{pipeline="fragrances"} 0.0"#,
+            r#"accord_condition{pipeline="fragrances",condition="checks_failed"} 0"#,
+            r#"accord_condition{pipeline="fragrances",condition="paused"} 0"#,
+            r#"accord_quarantine_open{pipeline="fragrances"} 0"#,
+            r#"accord_quarantine_growth{pipeline="fragrances"} 0"#,
+            r#"accord_checks{pipeline="fragrances",outcome="failed"} 0"#,
             "accord_leader 0",
             concat!(r#"accord_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
         ] {

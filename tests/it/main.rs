@@ -19,5 +19,6 @@ mod readme;
 mod reconcile;
 mod registration;
 mod sender;
+mod standing;
 mod waist;
 mod webhook;

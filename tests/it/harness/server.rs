@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use sqlx::PgPool;
 
 use super::Reply;
-use super::{Accord, TestDatabase, database, free_port};
+use super::{Accord, TestDatabase, Told, accord, database, free_port};
 
 /// How many fragrances a library begins with; their keys run from 0.
 pub(crate) const FRAGRANCES: u32 = 50;
@@ -23,6 +23,8 @@ pub(crate) struct Configure<'a> {
     pub(crate) reconcile: Option<&'a str>,
     /// How often to register again, where not every second.
     pub(crate) keep_alive: Option<&'a str>,
+    /// More sections.
+    pub(crate) more: &'a str,
 }
 
 /// A running server with its library; it ends with its owner.
@@ -65,6 +67,14 @@ impl Server {
     pub(crate) async fn replica(&self) -> Accord {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         serve(&self.config.replace(&self.address.to_string(), &address.to_string()), address).await
+    }
+
+    /// Runs `accord` with its configuration.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> Told {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("accord.toml");
+        std::fs::write(&file, &self.config).expect("a configuration file");
+        accord(&file, arguments).await
     }
 
     /// Asks for something with a body.
@@ -153,7 +163,7 @@ async fn serve(config: &str, address: SocketAddr) -> Accord {
 }
 
 fn configuration(library: &str, address: SocketAddr, configure: Configure<'_>) -> String {
-    let Configure { http, cms_port, reference, reconcile, keep_alive } = configure;
+    let Configure { http, cms_port, reference, reconcile, keep_alive, more } = configure;
     let keep_alive = keep_alive.unwrap_or("1s");
     let contract = concat!(env!("CARGO_MANIFEST_DIR"), "/contracts/fragrances.yaml");
     let mut config = format!(
@@ -198,5 +208,6 @@ table = "fragrances"
     });
     let reconcile = reconcile.map(|lines| format!("\n[pipeline.fragrances.reconcile]\n{lines}\n"));
     config.extend([register, reference, reconcile].into_iter().flatten());
+    config.push_str(more);
     config
 }

@@ -112,6 +112,36 @@ async fn a_check_is_done_when_it_is_due() {
 }
 
 #[tokio::test]
+async fn a_check_that_was_missed_is_made_up_for_once() {
+    let fragrances = Fragrances::seeded(20).await;
+    fragrances.configure(|config| config + "[pipeline.fragrances.check]\nschedule = \"0 0 1 * *\"\n");
+    let config = std::fs::read_to_string(fragrances.config()).unwrap();
+    let runs = async |ended: bool| {
+        let runs = "select count(*) from accord.check_run where finished_at is not null or not $1";
+        let runs = sqlx::query_scalar::<_, i64>(runs).bind(ended).fetch_one(&fragrances.library.pool).await;
+        runs.unwrap()
+    };
+    // On the first start nothing was missed; the next one comes after more than a month.
+    for (missed, expected) in [(false, 0), (true, 2), (false, 2)] {
+        if missed {
+            let old = "insert into accord.check_run (pipeline, contract, started_at, finished_at)
+                       values ('fragrances', '1.0.0', now() - interval '40 days', now() - interval '40 days')";
+            sqlx::raw_sql(old).execute(&fragrances.library.pool).await.unwrap();
+        }
+        let mut server = Accord::serve(&config, fragrances.http).await.unwrap();
+        eventually(SOON, "it leads, and what was missed is done", async || {
+            let log = server.process.log();
+            let done = runs(true).await;
+            if log.contains("\"leading\"") && done == expected { Ok(()) } else { Err((done, log)) }
+        })
+        .await;
+        server.process.terminate();
+        server.process.wait().await;
+        assert_eq!(runs(false).await, expected, "and once");
+    }
+}
+
+#[tokio::test]
 async fn the_api_takes_a_check_and_tells_what_became_of_it() {
     let fragrances = Fragrances::seeded(20).await;
     let spoil = "update fragrances set name = '' where fragrance_id = 3";
@@ -162,8 +192,9 @@ async fn the_api_takes_a_check_and_tells_what_became_of_it() {
 
     for (request, status) in [
         (client.post(url("/api/v1/checks")).json(&json!({"pipeline": "none"})), 404),
-        (client.post(url("/api/v1/checks")).json(&json!({"line": "none"})), 400),
-        (client.post(url("/api/v1/checks")).body("?"), 400),
+        (client.post(url("/api/v1/checks")).json(&json!({"line": "none"})), 422),
+        (client.post(url("/api/v1/checks")).body("?"), 415),
+        (client.post(url("/api/v1/checks")).header("content-type", "application/json").body("?"), 400),
         (client.get(url("/api/v1/checks/99")), 404),
         (client.get(url("/api/v1/checks/x")), 404),
         (client.get(url("/api/v1/checks?from=1")), 400),

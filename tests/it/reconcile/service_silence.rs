@@ -95,7 +95,11 @@ async fn a_listener_that_was_taken_is_noticed_and_registered_again() {
         if since == json!(null) { Ok(()) } else { Err(since) }
     })
     .await;
-    assert!(log().contains("announces its changes again"), "{}", log());
+    eventually(SOON, "the log says so", async || {
+        let log = log();
+        if log.contains("recovered: the source announces its changes again") { Ok(()) } else { Err(log) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

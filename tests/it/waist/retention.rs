@@ -103,3 +103,24 @@ async fn old_runs_of_checks_go_with_their_results() {
     assert_eq!(sweep(&mut conn, POLICY).await.unwrap(), Swept { checks: 1, ..Swept::default() });
     assert_eq!(waist.read("select string_agg(run::text, ' ') from accord.check_result").await, "2");
 }
+
+#[tokio::test]
+async fn replays_of_many_entries_go_when_they_are_old() {
+    let waist = Waist::new(Wish::default()).await;
+    // By the age of their end in days; one that died never ended.
+    waist
+        .sql(
+            "insert into accord.replay (filter, requested_by, total, state, requested_at, seen_at, finished_at)
+             select '{}', by, 0, 'running', now() - interval '3 days', now() - seen, now() - ended
+             from (values ('ended long ago', interval '2 days', interval '2 days'),
+                          ('ended lately', interval '2 hours', interval '2 hours'),
+                          ('died', interval '2 days', null), ('goes on', interval '1 second', null))
+                 as r(by, seen, ended)",
+        )
+        .await;
+    let mut conn = waist.pool.acquire().await.unwrap();
+    let swept = sweep(&mut conn, POLICY).await.unwrap();
+    assert_eq!(swept, Swept { replays: 2, ..Swept::default() });
+    let left = waist.read("select string_agg(requested_by, ', ' order by id) from accord.replay").await;
+    assert_eq!(left, "ended lately, goes on");
+}

@@ -19,6 +19,7 @@ const IMPATIENT: Configure<'_> = Configure {
     reference: None,
     reconcile: None,
     keep_alive: None,
+    more: "",
 };
 
 /// The delta that well-formed requests carry.
