@@ -35,7 +35,7 @@ pub(super) async fn judge(
         .bind(subject.since.as_secs_f64())
         .fetch_one(&mut *conn)
         .await?;
-    let mut counter = Counter::default();
+    let mut counter = Counter::new(gates.names_keys());
     let mut before = i64::MAX;
     let cut = loop {
         // By position alone, which is the order of time and has an index.

@@ -134,6 +134,13 @@ struct Gates {
     active: Gate,
 }
 
+impl Gates {
+    /// Whether keys may be told: previews are kept, and shown to whoever may ask.
+    fn names_keys(&self) -> bool {
+        ![&self.proposed, &self.active].iter().any(|gate| gate.contract().has_sensitive_key())
+    }
+}
+
 /// Judges the new contract against what is stored. `progress` is kept up to date meanwhile.
 pub async fn preview(
     subject: &Subject<'_>,
@@ -142,10 +149,14 @@ pub async fn preview(
     let mut conn = session::connect_checker(subject.connect).await?;
     let (proposed, active) = (&subject.proposed, &subject.active);
     let gates = Gates { proposed: Gate::new(Arc::clone(proposed)), active: Gate::new(Arc::clone(active)) };
-    // What reads a table from several places at once would give other keys each time.
-    sqlx::raw_sql("begin isolation level repeatable read read only; set local synchronize_seqscans = off")
-        .execute(&mut conn)
-        .await?;
+    sqlx::raw_sql(
+        // A scan that begins where another one is would give other keys each time.
+        "begin isolation level repeatable read read only;
+         set local synchronize_seqscans = off;
+         set local statement_timeout = 0",
+    )
+    .execute(&mut conn)
+    .await?;
     let disagreements = disagreements(&mut conn, proposed).await?;
     // With a table that was altered already, the active contract has nothing to say of the rows any more.
     let has_moved_on = !self::disagreements(&mut conn, active).await?.is_empty();

@@ -37,7 +37,7 @@ pub struct Quarantine {
 pub struct Entry {
     /// Its number.
     pub id: i64,
-    /// The row it is about, where that is known.
+    /// The row it is about, where that is known and not sensitive.
     pub key: Option<String>,
 }
 
@@ -73,7 +73,8 @@ pub(super) async fn judge(
         for entry in page {
             let Some(stored) = stored.get(&entry.id) else { continue };
             found.open += 1;
-            let told = Entry { id: entry.id, key: entry.key.as_deref().map(shown) };
+            let told =
+                Entry { id: entry.id, key: entry.key.as_deref().filter(|_| gates.names_keys()).map(shown) };
             let takes = |gate: &crate::contract::gate::Gate| {
                 let change = gate.judge_at(&stored.body, &stored.pointer, Origin::Replay);
                 !matches!(change.intent, Intent::Refused { .. })

@@ -24,7 +24,7 @@ pub(super) async fn judge(
     let sql = ScanSql::new(proposed, (!has_moved_on).then_some(active));
     let estimate: Option<i64> = sql.estimate().fetch_optional(&mut *conn).await?;
     let of = estimate.and_then(|rows| u64::try_from(rows).ok()).filter(|rows| *rows > 0);
-    let mut counter = Counter::default();
+    let mut counter = Counter::new(gates.names_keys());
     let mut rows = sql.rows().fetch(conn);
     while let Some(row) = rows.try_next().await? {
         let [new, old] = sql.decode(&row)?;

@@ -47,13 +47,19 @@ pub struct Tally {
 pub(super) type Verdict = Result<(), Vec<Violation>>;
 
 /// Counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counter {
+    names_keys: bool,
     tally: Tally,
     broken: BTreeMap<(String, Option<String>), Broken>,
 }
 
 impl Counter {
+    /// A counter at zero, which tells keys or does not.
+    pub(super) fn new(names_keys: bool) -> Self {
+        Self { names_keys, tally: Tally::default(), broken: BTreeMap::new() }
+    }
+
     /// Takes what both contracts think of the row of a key.
     pub(super) fn count(&mut self, key: impl FnOnce() -> String, proposed: Verdict, active: &Verdict) {
         self.tally.judged += 1;
@@ -82,7 +88,7 @@ impl Counter {
             });
             broken.count += 1;
             // One row may be changed many times.
-            if broken.keys.len() < KEYS && !broken.keys.iter().any(|known| known == key) {
+            if self.names_keys && broken.keys.len() < KEYS && !broken.keys.iter().any(|known| known == key) {
                 broken.keys.push(key.to_owned());
             }
         }
@@ -122,7 +128,7 @@ mod tests {
 
     #[test]
     fn only_what_the_active_contract_takes_is_news() {
-        let mut counter = Counter::default();
+        let mut counter = Counter::new(true);
         counter.count(|| "1".to_owned(), Ok(()), &Ok(()));
         counter.count(|| "2".to_owned(), Ok(()), &refused(&[("/cost", "minimum")]));
         counter.count(|| "3".to_owned(), refused(&[("/cost", "minimum")]), &refused(&[("/name", "type")]));
@@ -149,8 +155,16 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_are_sensitive_are_not_told() {
+        let mut counter = Counter::new(false);
+        counter.count(|| "1".to_owned(), refused(&[("/cost", "minimum")]), &Ok(()));
+        let tally = counter.into_tally();
+        assert_eq!((tally.broken[0].count, tally.broken[0].keys.len()), (1, 0));
+    }
+
+    #[test]
     fn keys_are_few_and_short() {
-        let mut counter = Counter::default();
+        let mut counter = Counter::new(true);
         for n in 0..1000 {
             let key = || format!("{n}{}", "x".repeat(1000));
             counter.count(key, refused(&[("/cost", "minimum")]), &Ok(()));

@@ -59,7 +59,8 @@ fn tally<'a>(tally: &'a Tally, noun: &'a str, what: &'a str) -> impl Iterator<It
     tally.broken.iter().map(move |Broken { rule, field, count: n, keys }| {
         let of = field.as_ref().map(|field| format!(" of {field}")).unwrap_or_default();
         let more = if u64::try_from(keys.len()).is_ok_and(|shown| shown < *n) { ", …" } else { "" };
-        format!("{} {what} rule {rule}{of} (keys {}{more})", count(*n, noun), keys.join(", "))
+        let keys = if keys.is_empty() { String::new() } else { format!(" (keys {}{more})", keys.join(", ")) };
+        format!("{} {what} rule {rule}{of}{keys}", count(*n, noun))
     })
 }
 

@@ -119,7 +119,7 @@ impl Judge {
             std::fs::read(&pipeline.contract).is_ok_and(|bytes| Contract::hash_of(&bytes) == activation.hash);
         let notice = (!is_the_file).then(|| {
             format!(
-                "version {version} of the contract judges `{name}`, and {file} is another document: see what it \
+                "version {version} of the contract judges `{name}`, and {file} is not that document: see what it \
                  would mean by `accord contract preview {file} --pipeline {name}`, and put it in force by \
                  `accord contract activate {name}`"
             )

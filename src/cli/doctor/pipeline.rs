@@ -59,7 +59,7 @@ async fn contract(
         None => findings.ok(&check, judges),
         Some(_) => findings.warn(
             &check,
-            format!("{judges} judges, and {file} is another document"),
+            format!("{judges} judges, and {file} is not that document"),
             format!("see what it would mean: `accord contract preview {file} --pipeline {name}`"),
         ),
     }

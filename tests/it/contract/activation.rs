@@ -83,7 +83,8 @@ async fn servers_that_start_at_once_agree_on_one_contract() {
     }
     let activations = activation::list(&fragrances.library.pool, "fragrances").await.unwrap();
     assert_eq!((activations.len(), activations[0].by.as_str()), (1, "serve"));
-    let others = servers.iter().filter(|server| server.process.log().contains("is another document")).count();
+    let others =
+        servers.iter().filter(|server| server.process.log().contains("is not that document")).count();
     assert_eq!(others, 2, "those whose file does not judge say so");
 }
 

@@ -178,7 +178,7 @@ async fn a_file_that_differs_does_not_judge_until_it_is_activated() {
     assert_eq!(desk.send(r#"{"fragrance_id": 3, "cost": 7.25}"#).await, "applied");
     let log = server.process.log();
     for piece in
-        ["version 1.0.0", "is another document", "accord contract preview", "accord contract activate"]
+        ["version 1.0.0", "is not that document", "accord contract preview", "accord contract activate"]
     {
         assert!(log.contains(piece), "no `{piece}` in {log}");
     }
@@ -190,7 +190,7 @@ async fn a_file_that_differs_does_not_judge_until_it_is_activated() {
     }
     let told = desk.ask(&["check", "fragrances", "--json"]).await;
     assert_eq!(told.json()["version"], json!("1.0.0"), "{told:?}");
-    assert!(told.stderr.contains("is another document"), "{told:?}");
+    assert!(told.stderr.contains("is not that document"), "{told:?}");
     // A row is judged at most by what is in force, whatever the file says.
     let told = desk.ask(&["contract", "preview", &desk.file("same.yaml", SHIPPED)]).await;
     assert_eq!(told.code, Some(0), "{told:?}");

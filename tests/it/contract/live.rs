@@ -1,10 +1,16 @@
 //! A running server takes an activation up without losing a call.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::post;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{Accord, Client, Load, Told, accord, database, eventually, free_port, plant_fragrances};
 
@@ -21,7 +27,8 @@ struct Scene {
 }
 
 impl Scene {
-    async fn new(more: &str) -> Self {
+    /// With more lines of the configuration, and of the pipeline's.
+    async fn new(more: &str, of_pipeline: &str) -> Self {
         let library = database().await;
         plant_fragrances(&library.pool).await;
         let directory = tempfile::tempdir().unwrap();
@@ -37,6 +44,7 @@ impl Scene {
              mode = 'apply'
              source.webhook.path = '/notifications'
              source.webhook.auth = 'none'
+             {of_pipeline}
              ",
             library.url,
             contract.display(),
@@ -62,6 +70,25 @@ impl Scene {
         assert_eq!(told.code, Some(0), "{told:?}");
     }
 
+    /// Waits until it serves by the contract that was activated.
+    async fn serves_again(&self) {
+        eventually(SOON, "it serves again", async || {
+            let log = self.accord.process.log();
+            if log.contains("serving again") { Ok(()) } else { Err(log) }
+        })
+        .await;
+    }
+
+    /// Why changes may have been missed.
+    async fn gaps(&self) -> Vec<String> {
+        sqlx::query_scalar("select gap_reasons from accord.pipeline").fetch_one(&self.pool).await.unwrap()
+    }
+
+    async fn forget_gaps(&self) {
+        let forget = "update accord.pipeline set gap_since = null, gap_reasons = '{}'";
+        sqlx::raw_sql(forget).execute(&self.pool).await.unwrap();
+    }
+
     /// The versions that judged changes, in the order of the ledger, each as often as it began to.
     async fn versions(&self) -> Vec<String> {
         let all: Vec<String> = sqlx::query_scalar(
@@ -82,7 +109,7 @@ fn change(sender: usize, n: u64) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_load_no_call_is_refused_or_lost_and_the_ledger_changes_over() {
-    let mut scene = Scene::new("").await;
+    let mut scene = Scene::new("", "").await;
     let load = Load::start(&Client::of(&scene.accord.url), 8, change);
     load.acknowledges(200).await;
     let mut expected = vec!["1.0.0".to_owned()];
@@ -119,13 +146,10 @@ async fn under_load_no_call_is_refused_or_lost_and_the_ledger_changes_over() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_sent_after_an_activation_is_judged_by_it() {
-    let scene = Scene::new("").await;
+    let scene = Scene::new("", "").await;
     let client = Client::of(&scene.accord.url);
     assert_eq!(client.send(&json!({"fragrance_id": 1, "cost": 5})).await.unwrap().outcome(), "applied");
-    sqlx::raw_sql("update accord.pipeline set gap_since = null, gap_reasons = '{}'")
-        .execute(&scene.pool)
-        .await
-        .unwrap();
+    scene.forget_gaps().await;
     scene.activate("1.1.0", 10).await;
     eventually(SOON, "a low cost is refused", async || {
         let reply = client.send(&json!({"fragrance_id": 1, "cost": 6})).await.unwrap();
@@ -139,16 +163,12 @@ async fn what_is_sent_after_an_activation_is_judged_by_it() {
     );
     let entry = client.get("/api/v1/quarantine").await.unwrap().json();
     assert_eq!(entry["data"][0]["contract"], "1.1.0");
-    let gaps: i64 = sqlx::query_scalar("select cardinality(gap_reasons)::int8 from accord.pipeline")
-        .fetch_one(&scene.pool)
-        .await
-        .unwrap();
-    assert_eq!(gaps, 0, "a renewal misses nothing, so it marks no gap");
+    assert_eq!(scene.gaps().await, [""; 0], "a renewal misses nothing, so it marks no gap");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_cannot_take_it_up_says_why_and_ends() {
-    let mut scene = Scene::new("").await;
+    let mut scene = Scene::new("", "").await;
     // Somebody alters the table between the activation and the server's look at it.
     sqlx::raw_sql(
         "alter table fragrances drop column forbidden;
@@ -164,4 +184,58 @@ async fn a_server_that_cannot_take_it_up_says_why_and_ends() {
     assert_eq!(status.code(), Some(1));
     let log = scene.accord.process.log();
     assert!(log.contains("table and contract disagree") && log.contains("forbidden"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_that_takes_too_long_is_left_behind_and_a_gap_is_marked() {
+    let scene = Scene::new("shutdown.grace = '2s'", "").await;
+    scene.forget_gaps().await;
+    let address = scene.accord.url.strip_prefix("http://").unwrap();
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    let head = "POST /notifications HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 30\r\n\r\n";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(br#"{"fragrance_id": 1,"#).await.unwrap();
+    scene.activate("1.1.0", -1).await;
+    scene.serves_again().await;
+    let client = Client::of(&scene.accord.url);
+    assert_eq!(client.send(&json!({"fragrance_id": 1, "cost": 5.25})).await.unwrap().outcome(), "applied");
+    assert_eq!(scene.gaps().await, ["start"]);
+    slow.write_all(br#" "cost": 1}"#).await.unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_does_not_take_the_registration_back() {
+    let (taken, given_back) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counts = |counter: &Arc<AtomicUsize>| {
+        let counter = Arc::clone(counter);
+        async move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let cms = Router::new().route("/listener", post(counts(&taken)).delete(counts(&given_back)));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/listener", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, cms).await.unwrap() });
+    let register = format!(
+        "source.webhook.register.url = '{url}'
+         source.webhook.register.deregister_on_shutdown = true"
+    );
+    let mut scene = Scene::new("http.public_url = 'http://127.0.0.1:9'", &register).await;
+    let registered = async |times| {
+        eventually(SOON, "it registers", async || match taken.load(Ordering::Relaxed) {
+            n if n >= times => Ok(()),
+            n => Err(n),
+        })
+        .await;
+    };
+    registered(1).await;
+    scene.activate("1.1.0", -1).await;
+    registered(2).await;
+    assert_eq!(given_back.load(Ordering::Relaxed), 0);
+    scene.accord.process.terminate();
+    scene.accord.process.wait().await;
+    assert_eq!(given_back.load(Ordering::Relaxed), 1);
 }

@@ -272,3 +272,19 @@ async fn checks_of_the_table_as_a_whole_are_news_only_where_they_newly_fail() {
         checks.notes
     );
 }
+
+#[tokio::test]
+async fn a_sensitive_key_is_counted_and_not_told() {
+    let waist = Waist::new(Wish::default()).await;
+    waist.sql("insert into item (id, name, price) values (711, 'Cedar and musk', 1)").await;
+    waist.send(r#"{"id": 711, "price": 2}"#).await;
+    waist.send(r#"{"id": 712, "price": "much"}"#).await;
+    let sensitive = ("primaryKey: true,", "primaryKey: true, classification: restricted,");
+    let proposed = item(&[STRICTER[0], STRICTER[1], sensitive]);
+    let preview = previewed(&waist, ITEM, &proposed, ALL).await;
+    assert_eq!(preview.rows.as_ref().unwrap().would_fail, 1);
+    let told = serde_json::to_string(&preview).unwrap();
+    assert!(!told.contains("711") && !told.contains("712"), "{told}");
+    let told = serde_json::to_string(&previewed(&waist, ITEM, &item(&STRICTER), ALL).await).unwrap();
+    assert!(told.contains("711") && told.contains("712"), "{told}");
+}
