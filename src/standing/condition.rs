@@ -189,8 +189,9 @@ impl Standing {
         let configured = expected.contract.as_ref()?;
         let in_force = self.in_force.as_ref().filter(|in_force| in_force.hash != *configured)?;
         let message = format!(
-            "the configured contract is not in force, {} {} is, by the word of {}: see `accord contract preview`",
-            in_force.name, in_force.version, in_force.activated_by
+            "the configured contract is not in force, {} {} is, by the word of {}: `accord contract activate {}` \
+             changes that",
+            in_force.name, in_force.version, in_force.activated_by, self.name
         );
         Some(Kind::ContractNotActive.since(in_force.at, message))
     }
