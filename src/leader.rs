@@ -33,6 +33,19 @@ const SERVER_GIVES_UP: Duration = Duration::from_secs(20);
 // Were the server the first to notice, two would lead.
 const _: () = assert!(PING_EVERY.as_secs() + PING_TIMEOUT.as_secs() < SERVER_GIVES_UP.as_secs());
 
+/// Whether some process leads now.
+pub async fn is_led(executor: impl sqlx::PgExecutor<'_>) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "select exists (select from pg_locks
+                        where locktype = 'advisory' and granted and objsubid = 1
+                          and database = (select oid from pg_database where datname = current_database())
+                          and (classid::bigint << 32 | objid::bigint) = $1)",
+    )
+    .bind(LOCK)
+    .fetch_one(executor)
+    .await
+}
+
 /// Contends for leadership until `stop`; `leading` says at any time whether this process leads.
 ///
 /// The options must reach Postgres directly: a transaction pooler would hand the lock to a stranger.

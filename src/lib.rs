@@ -10,6 +10,7 @@ pub mod embedded;
 pub mod http;
 pub mod leader;
 pub mod library;
+pub mod preview;
 pub mod prose;
 pub mod quality;
 pub mod quarantine;

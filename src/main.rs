@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     // What blocks a thread was given its time by the supervisor: it does not get to keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome.unwrap_or_else(|error| {
-        eprintln!("accord: {error:#}");
+        eprintln!("accord: {}", accord::prose::with_causes(error.as_ref()));
         ExitCode::FAILURE
     })
 }

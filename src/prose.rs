@@ -26,6 +26,18 @@ pub fn age(then: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
+/// An error with its causes, each of them once: some errors say theirs themselves.
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
+        let cause = cause.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// A count and its noun: `1 edit`, `5,000 edits`.
 pub fn count(count: u64, noun: &str) -> String {
     let digits = count.to_string();
@@ -154,6 +166,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_cause_that_an_error_says_itself_is_not_said_twice() {
+        let refused = || std::io::Error::other("refused");
+        let talkative = anyhow::Error::new(sqlx::Error::Io(refused())).context("no answer");
+        let error: &(dyn std::error::Error + 'static) = talkative.as_ref();
+        assert_eq!(with_causes(error), "no answer: error communicating with database: refused");
+        let silent = anyhow::Error::new(refused()).context("no answer").context("no check");
+        assert_eq!(with_causes(silent.as_ref()), "no check: no answer: refused");
+    }
 
     #[test]
     fn ages_are_short() {

@@ -1,12 +1,14 @@
 //! `accord serve`: lays sources, waist, HTTP and background work out on the supervisor.
 //!
 //! Promises: nothing is served before contract and table agree; what runs has a name and an order of
-//! stopping. Must not know: how any part does its work.
+//! stopping; a contract that is activated is taken up without losing a call. Must not know: how any part does its work.
 
 mod background;
 mod check;
+mod front;
 pub(crate) mod parts;
 mod reconcile;
+mod renewal;
 mod source;
 mod standing;
 
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::Router;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgPool};
 use tokio::net::TcpListener;
@@ -21,61 +24,111 @@ use tokio::sync::{Notify, watch};
 
 use crate::apply::{Applier, Gap, Mode, Stop};
 use crate::config::{self, Config, Pipeline};
-use crate::contract::Contract;
 use crate::contract::gate::Gate;
-use crate::http::{Access, HttpPipeline, LibraryRoutes, Limits, RoutePath, router};
+use crate::http::{Access, HttpPipeline, LibraryRoutes, RoutePath, router};
 use crate::library::{self, session};
 use crate::reconcile::schedule::Timer;
 use crate::source::sender::Sender;
 use crate::source::webhook::{Accepted, Webhook, WebhookStats};
-use crate::supervisor::{Phase, Supervisor, thread};
+use crate::supervisor::{End, Phase, Requests, Supervisor, thread};
 use crate::telemetry::metrics::{Metrics, PipelineMetrics};
+
+use front::{Front, Handover};
+use renewal::InForce;
 use standing::Watched;
 
 /// Between two tries to reach the library at start.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Lays out all that the configuration asks for. It runs when the supervisor does.
-pub async fn lay_out(
+/// What is known of the time before a layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beginning {
+    /// What came before may not have been heard.
+    Start,
+    /// Whoever called was answered, or waits.
+    Renewal,
+}
+
+/// A server that runs.
+pub struct Service {
+    config: Config,
+    metrics: Metrics,
+    supervisor: Supervisor,
+    handover: Handover,
+}
+
+impl Service {
+    /// Lays out all that the configuration asks for, and serves. To be [run](Self::run), or it ends when it is dropped.
+    pub async fn start(config: Config, listener: TcpListener) -> anyhow::Result<Self> {
+        let metrics = Metrics::new();
+        let mut supervisor = Supervisor::new(config.shutdown.grace);
+        let router = lay_out(&config, &metrics, Beginning::Start, &mut supervisor).await?;
+        let handover = Front::open(listener, router, &config).attend(&mut supervisor);
+        Ok(Self { config, metrics, supervisor, handover })
+    }
+
+    /// Runs until a stop is requested, or a part ends unasked. A contract that is activated meanwhile is taken up:
+    /// everything is stopped in order and laid out anew, behind the same connections.
+    pub async fn run(self, requests: &mut Requests) -> anyhow::Result<()> {
+        let Self { config, metrics, mut supervisor, mut handover } = self;
+        while supervisor.run(requests).await? == End::Renewal {
+            let waiting = handover.await.context("the HTTP server ended")?;
+            let beginning = if waiting.all_answered { Beginning::Renewal } else { Beginning::Start };
+            supervisor = Supervisor::new(config.shutdown.grace);
+            let router = tokio::select! {
+                router = lay_out(&config, &metrics, beginning, &mut supervisor) => router?,
+                _ = requests.next() => {
+                    waiting.turn_away().await;
+                    return Ok(());
+                }
+            };
+            handover = waiting.open(router).attend(&mut supervisor);
+            tracing::info!("serving again");
+        }
+        // A stop that came in the middle of a renewal leaves callers waiting.
+        if let Ok(waiting) = handover.await {
+            waiting.turn_away().await;
+        }
+        Ok(())
+    }
+}
+
+/// Lays out all that the configuration asks for, but for the HTTP server, which is to answer by the router.
+async fn lay_out(
     config: &Config,
-    listener: TcpListener,
+    metrics: &Metrics,
+    beginning: Beginning,
     supervisor: &mut Supervisor,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Router> {
     let connect: PgConnectOptions = config.library.url.expose().parse().context("library.url")?;
     prepare_library(&connect).await?;
     let pool = PgPoolOptions::new()
         .max_connections(config.library.max_connections)
         .acquire_timeout(session::PATIENCE)
         .connect_lazy_with(connect.clone().application_name("accord"));
-    let metrics = Metrics::new();
     let (lead, leading) = watch::channel(false);
     let timer = Timer::start().await.context("cannot start the timer")?;
-    let house = House { config, connect, pool, metrics, leading, timer };
+    let house = House { config, beginning, connect, pool, metrics: metrics.clone(), leading, timer };
 
-    let (mut served, mut watched) = (Vec::new(), Vec::new());
+    let (mut served, mut watched, mut in_force) = (Vec::new(), Vec::new(), InForce::new());
     for (name, pipeline) in &config.pipeline {
         let laid_out = house.pipeline(name, pipeline, supervisor).await;
-        let (pipeline, watch) = laid_out.with_context(|| format!("pipeline `{name}`"))?;
+        let LaidOut { pipeline, watched: watch, contract } =
+            laid_out.with_context(|| format!("pipeline `{name}`"))?;
         served.push(pipeline);
         watched.push(watch);
+        in_force.insert(name.clone(), contract);
     }
     house.background(lead, supervisor);
     house.keep_watch(watched, supervisor);
+    house.watch_contracts(in_force, supervisor);
     house.keep_quarantine(&served, supervisor);
     let access = Access::new(config.http.admin_token.clone());
     let checks = house.checker(&served, supervisor).await?;
     let router = router(served, &house.pool, house.metrics.clone(), access.clone())?
         .merge(crate::http::checks::routes(checks, access));
     house.end_timer_in_time(supervisor);
-
-    let limits =
-        Limits { connections: config.http.max_connections, header_timeout: config.http.header_timeout };
-    let stop = supervisor.soft(Phase::Intake);
-    supervisor.spawn(Phase::Intake, "http", async move {
-        crate::http::serve(listener, router, limits, stop).await;
-        Ok(())
-    });
-    Ok(())
+    Ok(router)
 }
 
 /// Waits for the library, and brings schema `accord` up to date.
@@ -102,11 +155,20 @@ async fn prepare_library(connect: &PgConnectOptions) -> anyhow::Result<()> {
 /// What all pipelines share.
 struct House<'a> {
     config: &'a Config,
+    beginning: Beginning,
     connect: PgConnectOptions,
     pool: PgPool,
     metrics: Metrics,
     leading: watch::Receiver<bool>,
     timer: Timer,
+}
+
+/// A pipeline that is laid out.
+struct LaidOut {
+    pipeline: HttpPipeline,
+    watched: Watched,
+    /// The id of the contract that judges it.
+    contract: i32,
 }
 
 impl House<'_> {
@@ -115,9 +177,8 @@ impl House<'_> {
         name: &str,
         pipeline: &Pipeline,
         supervisor: &mut Supervisor,
-    ) -> anyhow::Result<(HttpPipeline, Watched)> {
-        let contract = Arc::new(Contract::load(&pipeline.contract, pipeline.table.as_deref())?);
-        let known = parts::enroll(&self.connect, name, contract).await?;
+    ) -> anyhow::Result<LaidOut> {
+        let known = parts::enroll(&self.connect, name, pipeline, "serve").await?;
         let gate = Gate::new(Arc::clone(&known.contract));
         let metrics = self.metrics.pipeline(name);
         let applier = self.waist(name, pipeline, &gate, &metrics, supervisor)?;
@@ -158,7 +219,7 @@ impl House<'_> {
             reconcile: reconcile::offered(pipeline, known.ids.pipeline),
             status: watched.status(),
         };
-        Ok((served, watched))
+        Ok(LaidOut { pipeline: served, watched, contract: known.ids.contract })
     }
 
     fn waist(
@@ -181,8 +242,9 @@ impl House<'_> {
         let settings = parts::waist_settings(name, pipeline, gate, &self.connect, metrics)?;
         let stop = Stop { asked: supervisor.soft(Phase::Intake), drain: supervisor.soft(Phase::Foundation) };
         let (applier, writer) = Applier::new(settings, stop);
-        // What came before was not heard.
-        applier.mark_gap(Gap::Start);
+        if self.beginning == Beginning::Start {
+            applier.mark_gap(Gap::Start);
+        }
         supervisor.spawn(
             Phase::Foundation,
             format!("waist of {name}"),

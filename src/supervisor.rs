@@ -5,6 +5,8 @@
 //!   `main` exits non-zero.
 //! - The first SIGTERM or Ctrl-C stops in [`Phase`] order: each phase is told to stop only once every task of
 //!   the phase before has ended, so what a task still hands on finds its taker alive.
+//! - A [renewal](Supervisor::renewal) stops in the same order, and is no end: the caller lays out anew. A stop that
+//!   is asked for meanwhile makes an end of it.
 //! - All of that fits into one grace period; at its end whoever is left is named and dropped. A second signal
 //!   does so at once.
 //!
@@ -19,13 +21,14 @@ pub mod thread;
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// How long a task that is dropped may take to let go of what it holds.
 const LAST_BREATH: Duration = Duration::from_secs(1);
@@ -44,6 +47,47 @@ pub enum Phase {
 
 impl Phase {
     const IN_ORDER: [Self; 3] = [Self::Intake, Self::Work, Self::Foundation];
+}
+
+/// What a run ended for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// A stop was asked for.
+    Stop,
+    /// Everything is to be laid out anew.
+    Renewal,
+}
+
+/// Who asks for a stop: the first time for an orderly one, then for one at once.
+///
+/// It outlives a run, so that what is asked for between two runs is not lost.
+pub struct Requests(Pin<Box<dyn Stream<Item = &'static str> + Send>>);
+
+impl Requests {
+    /// SIGTERM and Ctrl-C.
+    pub fn signals() -> Result<Self, Error> {
+        let named = |name, kind| {
+            let received =
+                move |mut signal: Signal| async move { signal.recv().await.map(|()| (name, signal)) };
+            Ok(stream::unfold(signal(kind).map_err(Error::Signals)?, received))
+        };
+        let terminate = named("SIGTERM", SignalKind::terminate())?;
+        Ok(Self(Box::pin(stream::select(terminate, named("Ctrl-C", SignalKind::interrupt())?))))
+    }
+
+    /// One request, once this is cancelled.
+    pub fn when(cancelled: WaitForCancellationFutureOwned) -> Self {
+        let once = stream::once(async {
+            cancelled.await;
+            "the caller"
+        });
+        Self(Box::pin(once.chain(stream::pending())))
+    }
+
+    /// The next request, by the name of who asks.
+    pub async fn next(&mut self) -> Option<&'static str> {
+        self.0.next().await
+    }
 }
 
 /// Why a run did not end as asked.
@@ -98,6 +142,7 @@ pub struct Supervisor {
     grace: Duration,
     soft: [CancellationToken; Phase::IN_ORDER.len()],
     hard: CancellationToken,
+    renewal: CancellationToken,
     tasks: JoinSet<anyhow::Result<()>>,
     alive: HashMap<task::Id, (Phase, String)>,
 }
@@ -105,8 +150,8 @@ pub struct Supervisor {
 impl Supervisor {
     /// A supervisor without tasks; a stop may take as long as `grace`.
     pub fn new(grace: Duration) -> Self {
-        let (soft, hard) = Default::default();
-        Self { grace, soft, hard, tasks: JoinSet::new(), alive: HashMap::new() }
+        let (soft, hard, renewal) = Default::default();
+        Self { grace, soft, hard, renewal, tasks: JoinSet::new(), alive: HashMap::new() }
     }
 
     /// Cancelled when the tasks of `phase` are to take nothing new, finish what they hold, and end.
@@ -118,6 +163,12 @@ impl Supervisor {
     /// has spawned itself.
     pub fn hard(&self) -> CancellationToken {
         self.hard.clone()
+    }
+
+    /// To be cancelled by a task that wants everything stopped in order and laid out anew; others see by it what
+    /// they are stopped for.
+    pub fn renewal(&self) -> CancellationToken {
+        self.renewal.clone()
     }
 
     /// Starts a task. It is to run until the soft token of `phase` is cancelled.
@@ -132,43 +183,27 @@ impl Supervisor {
         self.alive.insert(id, (phase, name.into()));
     }
 
-    /// Runs until SIGTERM or Ctrl-C has stopped everything, or a task has ended unasked.
-    pub async fn run(self) -> Result<(), Error> {
-        let requests = signals().map_err(Error::Signals)?;
-        self.supervise(Box::pin(requests)).await
-    }
-
-    /// Runs until `stop` resolves and everything has stopped, or a task has ended unasked.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
-        let once = stream::once(async {
-            stop.await;
-            "the caller"
-        });
-        self.supervise(Box::pin(once.chain(stream::pending()))).await
-    }
-
-    /// `requests` yields who asks for a stop: the first time for an orderly one, then for one at once.
-    async fn supervise(
-        mut self,
-        mut requests: impl Stream<Item = &'static str> + Unpin,
-    ) -> Result<(), Error> {
+    /// Runs until everything has stopped because of a request or a renewal, or a task has ended unasked.
+    pub async fn run(mut self, requests: &mut Requests) -> Result<End, Error> {
+        let renewal = self.renewal.clone();
         let asked = tokio::select! {
+            biased;
+            by = requests.next() => Ok((End::Stop, by)),
+            () = renewal.cancelled() => Ok((End::Renewal, None)),
             Some(ended) = self.next_ended() => Err(ended.into_unasked()),
-            by = requests.next() => Ok(by),
         };
         match &asked {
-            Ok(by) => tracing::info!(by, "stopping"),
+            Ok((End::Stop, by)) => tracing::info!(by, "stopping"),
+            Ok((End::Renewal, _)) => tracing::info!("stopping, to begin anew"),
             Err(error) => tracing::error!(%error, "stopping everything"),
         }
-        let drained = self.drain(&mut requests).await;
+        let mut end = asked.as_ref().map_or(End::Stop, |(end, _)| *end);
+        let drained = self.drain(requests, &mut end).await;
         self.drop_the_rest().await;
-        asked.and(drained)
+        asked.and(drained).map(|()| end)
     }
 
-    async fn drain(
-        &mut self,
-        requests: &mut (impl Stream<Item = &'static str> + Unpin),
-    ) -> Result<(), Error> {
+    async fn drain(&mut self, requests: &mut Requests, end: &mut End) -> Result<(), Error> {
         let deadline = Instant::now() + self.grace;
         let mut outcome = Ok(());
         for phase in Phase::IN_ORDER {
@@ -177,7 +212,11 @@ impl Supervisor {
                 tokio::select! {
                     biased;
                     Some(ended) = self.next_ended() => outcome = outcome.and(ended.into_asked()),
-                    Some(_) = requests.next() => {
+                    Some(by) = requests.next() => {
+                        if std::mem::replace(end, End::Stop) == End::Renewal {
+                            tracing::info!(by, "stopping for good");
+                            continue;
+                        }
                         return outcome.and(Err(Error::CutShort { tasks: self.names(phase) }));
                     }
                     () = sleep_until(deadline) => {
@@ -237,12 +276,4 @@ impl Ended {
         let task = self.task.clone();
         self.into_asked().err().unwrap_or(Error::EndedUnasked { task })
     }
-}
-
-fn signals() -> io::Result<impl Stream<Item = &'static str>> {
-    let named = |name, kind| {
-        let received = move |mut signal: Signal| async move { signal.recv().await.map(|()| (name, signal)) };
-        io::Result::Ok(stream::unfold(signal(kind)?, received))
-    };
-    Ok(stream::select(named("SIGTERM", SignalKind::terminate())?, named("Ctrl-C", SignalKind::interrupt())?))
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use accord::http::{Limits, serve};
+use accord::http::{Door, Limits, serve};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -31,7 +31,7 @@ impl NoDatabase {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let listener = TcpListener::bind(self.listen).await?;
         let router = Router::new().route(PATH, post(take));
-        serve(listener, router, Limits::default(), CancellationToken::new()).await;
+        serve(listener, Door::open(router), Limits::default(), CancellationToken::new()).await;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! One batch, one transaction: row, ledger, quarantine and dedup key commit together or not at all.
 //!
-//! Promises: takes the pipeline's lock before anything is read; hands out positions without gaps. Must not
-//! know: connections' life, retries, who waits.
+//! Promises: takes the pipeline's lock, and heeds its pause, before anything is read; hands out positions without
+//! gaps. Must not know: connections' life, retries, who waits.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,12 +10,13 @@ use sqlx::PgConnection;
 
 use crate::apply::fold::{Line, Verdict};
 use crate::apply::guard::Guards;
+use crate::apply::paused::Sorted;
 use crate::apply::reference::{Fresh, Reference};
 use crate::apply::slice::{self, Care, Table, Trouble};
-use crate::apply::{Gap, Mode};
+use crate::apply::{Gap, Mode, Refused};
 use crate::change::{Answer, Change, Intent, Key, Outcome};
 use crate::library::facts::Strictness;
-use crate::library::pipeline::{self, Ids};
+use crate::library::pipeline::{self, Fence, Ids};
 use crate::library::{event_id, ledger, quarantine};
 
 /// What a batch is applied with.
@@ -35,9 +36,9 @@ pub(super) struct Written {
 }
 
 /// What became of one change, and how.
-#[derive(Clone)]
 pub(super) struct Settled {
-    pub(super) answer: Answer,
+    /// The answer; an error where nothing was done, nor written down.
+    pub(super) answer: Result<Answer, Refused>,
     /// The word of the ledger's `op`, where this batch wrote an entry.
     pub(super) op: Option<&'static str>,
 }
@@ -50,6 +51,21 @@ pub(super) async fn write(
     batch: &[&Change],
 ) -> Result<Written, Trouble> {
     let fence = pipeline::begin(&mut *conn, setting.ids.pipeline).await?;
+    let Some(pause) = &fence.pause else { return work(conn, setting, reference, &fence, batch).await };
+    // Kept as they came: the reference is asked when they are replayed.
+    let sorted = Sorted::new(pause, batch);
+    let written = work(conn, setting, None, &fence, &sorted.kept()).await?;
+    Ok(Written { settled: sorted.settled(written.settled), ..written })
+}
+
+/// Does the batch's work under the lock.
+async fn work(
+    conn: &mut PgConnection,
+    setting: &Setting<'_>,
+    reference: Option<&mut Reference>,
+    fence: &Fence,
+    batch: &[&Change],
+) -> Result<Written, Trouble> {
     if setting.table.strictness == Strictness::Single {
         // A check that waits for the commit would blame the batch; alone, each change is judged at once.
         sqlx::raw_sql("set constraints all immediate").execute(&mut *conn).await?;
@@ -125,13 +141,15 @@ impl Repeats {
 
     fn settled(self, outcomes: &[Outcome], ops: &[Option<&'static str>]) -> Vec<Settled> {
         let here = |n: usize, duplicate| {
-            let answer = Answer { outcome: outcomes[n].clone(), duplicate };
+            let answer = Ok(Answer { outcome: outcomes[n].clone(), duplicate });
             Settled { answer, op: ops[n] }
         };
         let sources = self.sources.into_iter().map(|source| match source {
             Source::New(n) => here(n, false),
             Source::Twin(n) => here(n, true),
-            Source::Remembered(outcome) => Settled { answer: Answer { outcome, duplicate: true }, op: None },
+            Source::Remembered(outcome) => {
+                Settled { answer: Ok(Answer { outcome, duplicate: true }), op: None }
+            }
         });
         sources.collect()
     }
@@ -204,7 +222,7 @@ fn distinct_keys<'a>(changes: &[&'a Change], wanted: impl Fn(&Intent) -> bool) -
 async fn record(
     conn: &mut PgConnection,
     setting: &Setting<'_>,
-    fence: pipeline::Fence,
+    fence: &Fence,
     changes: &[&Change],
     lines: Vec<Line>,
 ) -> Result<Vec<Outcome>, sqlx::Error> {
@@ -256,7 +274,7 @@ async fn record(
 async fn quarantine_lines(
     conn: &mut PgConnection,
     ids: Ids,
-    fence: pipeline::Fence,
+    fence: &Fence,
     changes: &[&Change],
     lines: &[Line],
 ) -> Result<Vec<i64>, sqlx::Error> {

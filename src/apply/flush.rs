@@ -43,9 +43,9 @@ impl Pending {
         story::tell(pipeline, &changes, &self.settled);
         let mut answers = self.settled.into_iter().map(|settled| settled.answer);
         for submission in self.submissions {
-            let count = submission.changes.len();
+            let own: Vec<_> = answers.by_ref().take(submission.changes.len()).collect();
             // The asker may be gone; what it asked for is done all the same.
-            let _ = submission.reply.send(answers.by_ref().take(count).collect());
+            let _ = submission.reply.send(own.into_iter().collect());
         }
     }
 }

@@ -8,6 +8,7 @@ mod disposition;
 mod flush;
 mod fold;
 mod guard;
+mod paused;
 mod reference;
 mod slice;
 mod state;
@@ -18,6 +19,7 @@ mod writer;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -89,6 +91,12 @@ pub enum Refused {
     /// We are shutting down.
     #[error("shutting down")]
     Stopping,
+    /// An operator paused the pipeline, and this was no sender's change. Nothing was done.
+    #[error("the pipeline is paused since {}: resume it first", since.format("%Y-%m-%d %H:%M:%S UTC"))]
+    Paused {
+        /// Since when.
+        since: DateTime<Utc>,
+    },
 }
 
 /// How a writer is told to end.
@@ -103,7 +111,7 @@ pub struct Stop {
 /// A request's changes, and where its answers go.
 struct Submission {
     changes: Vec<Change>,
-    reply: oneshot::Sender<Vec<Answer>>,
+    reply: oneshot::Sender<Result<Vec<Answer>, Refused>>,
     /// The place that this request takes among those held.
     _place: tokio::sync::OwnedSemaphorePermit,
 }
@@ -145,7 +153,9 @@ impl Applier {
         // A replay that is refused misses nothing: its entry stays open.
         let can_be_missed = changes.iter().any(|change| change.replays.is_none());
         let answer = self.hand_in(changes).await;
-        if answer.is_err() && can_be_missed {
+        // What a pause turns away nobody but us has wanted, and can want again.
+        let is_missed = matches!(answer, Err(Refused::Busy | Refused::TimedOut | Refused::Stopping));
+        if is_missed && can_be_missed {
             self.shared.mark_gap(Gap::Refused);
         }
         answer
@@ -162,7 +172,7 @@ impl Applier {
             mpsc::error::TrySendError::Closed(_) => Refused::Stopping,
         })?;
         match tokio::time::timeout(self.hold, answers).await {
-            Ok(Ok(answers)) => Ok(answers),
+            Ok(Ok(answers)) => answers,
             Ok(Err(_closed)) => Err(Refused::Stopping),
             Err(_elapsed) => Err(Refused::TimedOut),
         }

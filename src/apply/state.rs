@@ -159,6 +159,7 @@ impl Shared {
     pub(super) fn committed(&self, batch: &[&Change], settled: &[Settled], took: Duration) {
         self.metrics.batch(batch.len(), took);
         for (change, Settled { answer, .. }) in batch.iter().zip(settled) {
+            let Ok(answer) = answer else { continue };
             let word = if answer.duplicate { "duplicate" } else { answer.outcome.as_str() };
             self.metrics.changes(change.origin, word, 1);
         }

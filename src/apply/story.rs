@@ -18,6 +18,7 @@ pub(super) fn tell(pipeline: &str, batch: &[&Change], settled: &[Settled]) {
     }
     let now = Utc::now();
     for (change, Settled { answer, op }) in batch.iter().zip(settled) {
+        let Ok(answer) = answer else { continue };
         let again = if answer.duplicate { " (a repeat)" } else { "" };
         let sentence = match &answer.outcome {
             Outcome::Applied { .. } if *op == Some("delete") => "deleted",
@@ -87,7 +88,7 @@ mod tests {
             replays: None,
         };
         let outcome = Outcome::Applied { position: 1, changed: Vec::new() };
-        let settled = Settled { answer: Answer { outcome, duplicate: false }, op: Some(op) };
+        let settled = Settled { answer: Ok(Answer { outcome, duplicate: false }), op: Some(op) };
         let log = Log::default();
         let written = log.clone();
         let subscriber = tracing_subscriber::fmt()

@@ -17,7 +17,6 @@ use super::reach;
 use super::reconciliation::watched;
 use crate::apply::{Applier, Stop};
 use crate::config::Config;
-use crate::contract::Contract;
 use crate::contract::gate::Gate;
 use crate::reconcile::Progress;
 use crate::reconcile::backfill::{Backfill, Filled};
@@ -55,8 +54,8 @@ pub async fn run(args: &BackfillArgs, config: &Config, json: bool) -> anyhow::Re
     let connect: PgConnectOptions =
         config.library.url.expose().parse().context("library.url cannot be used")?;
     reach::prepare(&connect, &config.library.url).await?;
-    let contract = Arc::new(Contract::load(&pipeline.contract, pipeline.table.as_deref())?);
-    let known = parts::enroll(&connect, name, contract).await?;
+    let known = parts::enroll(&connect, name, pipeline, "backfill").await?;
+    reach::tell(known.notice.as_deref());
     let reconcile = pipeline.reconcile.clone().unwrap_or_default();
     let plan = parts::plan(&reference.postgres, &reconcile, &known.contract, &connect)?;
 

@@ -14,11 +14,13 @@ use serde::Serialize;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::output::{pretty, print};
+use super::reach;
 use crate::config::Config;
 use crate::contract::Contract;
 use crate::library::session;
 use crate::prose::{self, Paint};
 use crate::quality::{self, CheckResult, Choice, Outcome};
+use crate::serve::parts::Judge;
 
 /// Shown below the flags.
 pub(super) const EXAMPLES: &str = "\
@@ -89,7 +91,9 @@ async fn of_pipeline(
     choice: Choice<'_>,
 ) -> anyhow::Result<(Contract, Vec<CheckResult>)> {
     let pipeline = super::pipeline(config, name)?;
-    let contract = Contract::load(&pipeline.contract, pipeline.table.as_deref())?;
+    let judge = Judge::of(&mut reach::library(config).await?, name, pipeline).await?;
+    reach::tell(judge.notice.as_deref());
+    let contract = judge.contract;
     let connect: PgConnectOptions =
         config.library.url.expose().parse().context("library.url cannot be used")?;
     let pool = PgPoolOptions::new()

@@ -1,7 +1,11 @@
-//! `accord contract …`: look at a contract, or write a first one.
+//! `accord contract …`: look at a contract, write a first one, or change the one in force.
 //!
 //! Promises: the answer goes to stdout and nothing else does; no password is ever shown. Must not know: how a
 //! contract is compiled.
+
+mod activate;
+mod preview;
+mod versions;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,10 +18,21 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
 use super::output::{pretty, print};
+use crate::config::{Config, ConfigError};
 use crate::contract::lint::{Report, lint};
 use crate::contract::{Contract, Severity, import};
 
-/// Look at a data contract, or write the first one of a table.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  accord contract lint next.yaml                           is anything wrong with it?
+  accord contract preview next.yaml                        what would it mean for what is stored?
+  accord contract activate fragrances next.yaml            put it in force
+  accord contract versions fragrances                      what was in force, since when?
+  accord contract show fragrances > fragrances.yaml        the document in force
+
+A file counts from its activation on; the first one of a pipeline is activated by its first `accord serve`.";
+
+/// Look at a data contract, write the first one of a table, or change the one in force.
 #[derive(Debug, Subcommand)]
 pub enum ContractCommand {
     /// Say what is wrong with a contract, and what it asks for that is not done.
@@ -36,6 +51,22 @@ pub enum ContractCommand {
         #[arg(long)]
         table: Option<String>,
     },
+    /// Judge a new contract against what is stored, beside the one in force. Only reads.
+    #[command(after_help = preview::EXAMPLES)]
+    Preview(preview::PreviewArgs),
+    /// Put a contract in force, unless something that is stored would newly fail.
+    #[command(after_help = activate::EXAMPLES)]
+    Activate(activate::ActivateArgs),
+    /// List the contracts that were in force, the newest first.
+    Versions {
+        /// The pipeline's name, as `accord status` shows it.
+        pipeline: String,
+    },
+    /// Print the contract in force, as it was written.
+    Show {
+        /// The pipeline's name, as `accord status` shows it.
+        pipeline: String,
+    },
     /// Write the first contract of an existing Postgres table to stdout.
     Import {
         /// Where the table is: postgres://user:password@host:port/database.
@@ -46,9 +77,17 @@ pub enum ContractCommand {
     },
 }
 
-/// Does what the command says. Exit codes: 0 done, 1 the contract has errors.
-pub async fn run(command: ContractCommand, json: bool) -> anyhow::Result<ExitCode> {
+/// Does what the command says. Exit codes: 0 done, 1 the contract has errors, 3 something would newly fail.
+pub async fn run(
+    command: ContractCommand,
+    config: impl FnOnce() -> Result<Config, ConfigError>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     match command {
+        ContractCommand::Preview(args) => preview::run(&args, &config()?, json).await,
+        ContractCommand::Activate(args) => activate::run(&args, &config()?, json).await,
+        ContractCommand::Versions { pipeline } => versions::list(&pipeline, &config()?, json).await,
+        ContractCommand::Show { pipeline } => versions::show(&pipeline, &config()?, json).await,
         ContractCommand::Lint { file } => {
             let report = lint(&read(&file)?, &file.display().to_string());
             print(&if json { pretty(&report)? } else { readable(&report) })?;
@@ -112,7 +151,7 @@ mod tests {
     }
 
     async fn exit_code(arguments: &[&str]) -> ExitCode {
-        run(parse(arguments).unwrap(), false).await.unwrap()
+        run(parse(arguments).unwrap(), || Config::load(None), false).await.unwrap()
     }
 
     #[tokio::test]
@@ -129,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_file_is_named() {
         let command = parse(&["contract", "schema", "no/such.yaml", "--delta"]).unwrap();
-        let error = run(command, false).await.unwrap_err();
+        let error = run(command, || Config::load(None), false).await.unwrap_err();
         assert_eq!(error.to_string(), "cannot read the contract no/such.yaml");
     }
 

@@ -15,12 +15,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use super::output::{pretty, print};
+use super::reach;
 use super::reconciliation::{readable, watched};
 use crate::config::{Config, ConfigError, Reconcile};
 use crate::contract::Contract;
 use crate::prose::Paint;
 use crate::reconcile::{Endpoint, Limits, Plan, Progress, Work, run as reconcile};
-use crate::serve::parts;
+use crate::serve::parts::{self, Judge};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -89,7 +90,7 @@ pub async fn run(
 ) -> anyhow::Result<ExitCode> {
     let mut plan = match (&args.contract, &args.source, &args.target) {
         (Some(contract), Some(source), Some(target)) => given(&args, contract, source, target)?,
-        _ => configured(args.pipeline.as_deref().unwrap_or_default(), &config()?)?,
+        _ => configured(args.pipeline.as_deref().unwrap_or_default(), &config()?).await?,
     };
     plan.grace = args.grace.unwrap_or(plan.grace);
     plan.statement_timeout = args.statement_timeout.unwrap_or(plan.statement_timeout);
@@ -129,7 +130,7 @@ fn given(
 }
 
 /// What the configuration says.
-fn configured(name: &str, config: &Config) -> anyhow::Result<Plan> {
+async fn configured(name: &str, config: &Config) -> anyhow::Result<Plan> {
     let pipeline = super::pipeline(config, name)?;
     let reference = pipeline.reference.as_ref().with_context(|| {
         format!(
@@ -137,8 +138,16 @@ fn configured(name: &str, config: &Config) -> anyhow::Result<Plan> {
              or give --contract, --source and --target"
         )
     })?;
-    let contract = Arc::new(Contract::load(&pipeline.contract, pipeline.table.as_deref())?);
     let library = config.library.url.expose().parse().context("library.url cannot be used")?;
+    let contract = match reach::library(config).await {
+        Ok(mut conn) => {
+            let judge = Judge::of(&mut conn, name, pipeline).await?;
+            reach::tell(judge.notice.as_deref());
+            judge.contract
+        }
+        // That a side cannot be reached is for the comparison to tell.
+        Err(_) => Contract::load(&pipeline.contract, pipeline.table.as_deref())?,
+    };
     let settings = pipeline.reconcile.clone().unwrap_or_default();
-    parts::plan(&reference.postgres, &settings, &contract, &library)
+    parts::plan(&reference.postgres, &settings, &Arc::new(contract), &library)
 }

@@ -15,10 +15,10 @@ use serde_json::Value;
 use super::output::{pretty, print};
 use super::reach;
 use crate::config::Config;
-use crate::contract::Contract;
 use crate::library::history::{self, Event};
 use crate::prose::{self, Paint};
 use crate::quarantine::Mask;
+use crate::serve::parts::Judge;
 
 /// The flags of `accord history`.
 #[derive(Debug, Args)]
@@ -56,7 +56,10 @@ pub async fn run(args: &HistoryArgs, config: &Config, json: bool) -> anyhow::Res
     );
     let events = history::of_key(&mut conn, pipeline, key, *limit).await?;
     let configured = config.pipeline.get(pipeline);
-    let contract = configured.map(|p| Contract::load(&p.contract, p.table.as_deref())).transpose()?;
+    let contract = match configured {
+        Some(configured) => Some(Judge::of(&mut conn, pipeline, configured).await?.contract),
+        None => None,
+    };
     let mask = match &contract {
         _ if *raw => Mask::Raw,
         Some(contract) => Mask::By(contract),

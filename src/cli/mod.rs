@@ -11,12 +11,14 @@ pub mod diff;
 pub mod doctor;
 pub mod history;
 mod output;
+pub mod pause;
 pub mod quarantine;
 mod reach;
 pub mod reconcile;
 mod reconciliation;
 pub mod status;
 pub mod token;
+mod who;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,8 +29,9 @@ use tokio::net::TcpListener;
 
 use crate::config::{Config, Pipeline};
 use crate::library::{self, session};
-use crate::supervisor::Supervisor;
-use crate::{serve, telemetry};
+use crate::serve::Service;
+use crate::supervisor::Requests;
+use crate::telemetry;
 
 /// Keeps a library's Postgres in accord with the systems that feed it.
 #[derive(Debug, Parser)]
@@ -62,6 +65,12 @@ enum Command {
     /// Fill an empty table from the pipeline's reference. Interrupted, it goes on where it was.
     #[command(after_help = backfill::EXAMPLES)]
     Backfill(backfill::BackfillArgs),
+    /// Keep what senders send in quarantine, and change nothing in the library, until `accord resume`.
+    #[command(after_help = pause::PAUSING)]
+    Pause(pause::PauseArgs),
+    /// End a pipeline's pause, and have what was kept replayed in the order in which it came.
+    #[command(after_help = pause::RESUMING)]
+    Resume(pause::ResumeArgs),
     /// Show what happened to one row: each change, from → to.
     History(history::HistoryArgs),
     /// Work the quarantine: what was refused, why, and what to do about it.
@@ -75,8 +84,8 @@ enum Command {
     /// The secret at the end of a webhook's URL.
     #[command(subcommand)]
     Token(token::TokenCommand),
-    /// Look at a data contract, or write the first one of a table.
-    #[command(subcommand)]
+    /// Look at a data contract, write the first one of a table, or change the one in force.
+    #[command(subcommand, after_help = contract::EXAMPLES)]
     Contract(contract::ContractCommand),
     /// Bring schema `accord` in the library's database up to date. (`serve` does so by itself.)
     Migrate,
@@ -112,17 +121,19 @@ impl Cli {
         let config = || Config::load(file.as_deref());
         match command {
             Command::Demo(args) => demo::run(args).await,
-            Command::Serve => serve(&config()?).await,
+            Command::Serve => serve(config()?).await,
             Command::Status(args) => status::run(&args, &config()?, json).await,
             Command::Diff(args) => diff::run(args, config, json).await,
             Command::Reconcile(args) => reconcile::run(args, config, json).await,
             Command::Backfill(args) => backfill::run(&args, &config()?, json).await,
+            Command::Pause(args) => pause::pause(&args, &config()?, json).await,
+            Command::Resume(args) => pause::resume(&args, &config()?, json).await,
             Command::History(args) => history::run(&args, &config()?, json).await,
             Command::Quarantine(command) => quarantine::run(command, &config()?, json).await,
             Command::Check(args) => check::run(&args, config, json).await,
             Command::Doctor => doctor::run(file.as_deref(), json).await,
             Command::Token(command) => token::run(command, &config()?, json).await,
-            Command::Contract(command) => contract::run(command, json).await,
+            Command::Contract(command) => contract::run(command, config, json).await,
             Command::Migrate => migrate(&config()?).await,
             Command::Config(ConfigCommand::Show) => show(&config()?, json),
         }
@@ -142,7 +153,7 @@ fn show(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     telemetry::init(&config.log)?;
     tracing::info!(config = %config.redacted()?, "starting");
     for warning in config.warnings() {
@@ -152,10 +163,13 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}; set http.listen to a free address"))?;
-    let mut supervisor = Supervisor::new(config.shutdown.grace);
-    serve::lay_out(config, listener, &mut supervisor).await?;
+    let mut requests = Requests::signals()?;
+    let service = tokio::select! {
+        service = Service::start(config, listener) => service?,
+        _ = requests.next() => return Ok(ExitCode::SUCCESS),
+    };
     tracing::info!(%listen, "serving");
-    supervisor.run().await?;
+    service.run(&mut requests).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -194,12 +208,15 @@ mod tests {
           reconcile   Compare a library with its reference, and repair what differs. No server is needed
           backfill    Fill an empty table from the pipeline's reference. Interrupted, it goes on where it
                       was
+          pause       Keep what senders send in quarantine, and change nothing in the library, until `accord
+                      resume`
+          resume      End a pipeline's pause, and have what was kept replayed in the order in which it came
           history     Show what happened to one row: each change, from → to
           quarantine  Work the quarantine: what was refused, why, and what to do about it
           check       Check that a table is what its contract promises
           doctor      Check everything that Accord stands on, and say how to mend what is wrong
           token       The secret at the end of a webhook's URL
-          contract    Look at a data contract, or write the first one of a table
+          contract    Look at a data contract, write the first one of a table, or change the one in force
           migrate     Bring schema `accord` in the library's database up to date. (`serve` does so by
                       itself.)
           config      Look at the configuration

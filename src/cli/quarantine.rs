@@ -23,6 +23,7 @@ use crate::library::quarantine::read::{self, Entry, Filter, From, State, Whole};
 use crate::library::{self, session};
 use crate::prose::Paint;
 use crate::quarantine::Mask;
+use crate::serve::parts::Judge;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -58,7 +59,8 @@ pub enum QuarantineCommand {
     Replay(act::ReplayArgs),
     /// Put an open entry aside for good. Its bytes stay until retention takes them.
     Discard(act::DecisionArgs),
-    /// Erase an entry's bytes, its row and the values in its violations; a mark stays.
+    /// Erase an entry's bytes, its row and the values in its violations; a mark stays. What was applied is not
+    /// touched: it is in the library, and in the ledger as long as that is kept.
     Purge(act::DecisionArgs),
 }
 
@@ -156,15 +158,15 @@ impl<'a> Desk<'a> {
         library::migrate(&mut conn)
             .await
             .context("cannot bring schema `accord` up to date; see `accord doctor`")?;
-        conn.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(2)
             .acquire_timeout(session::PATIENCE)
             .connect_lazy_with(connect.clone().application_name("accord"));
         let mut contracts = BTreeMap::new();
         for (name, pipeline) in &config.pipeline {
-            contracts.insert(name.as_str(), Contract::load(&pipeline.contract, pipeline.table.as_deref())?);
+            contracts.insert(name.as_str(), Judge::of(&mut conn, name, pipeline).await?.contract);
         }
+        conn.close().await?;
         Ok(Self { config, connect, pool, contracts })
     }
 

@@ -16,6 +16,7 @@ use sqlx::{Connection as _, PgConnection};
 use crate::config::{Config, SecretUrl};
 use crate::http::health::Report;
 use crate::library::{self, session};
+use crate::prose;
 
 /// How long a server on this machine may take to answer.
 pub(super) const SERVER_PATIENCE: Duration = Duration::from_secs(2);
@@ -49,6 +50,13 @@ pub(super) async fn prepare(connect: &PgConnectOptions, url: &SecretUrl) -> anyh
         .context("cannot bring schema `accord` up to date; see `accord doctor`")?;
     conn.close().await?;
     Ok(is_new)
+}
+
+/// Tells on stderr what there is to know beside the answer.
+pub(super) fn tell(notice: Option<&str>) {
+    if let Some(notice) = notice {
+        eprintln!("Note: {}", prose::safe(notice));
+    }
 }
 
 /// Where a server with this configuration answers this machine.

@@ -116,8 +116,13 @@ pub async fn run(
     if reach::prepare(&connect, &case.library).await? {
         eprintln!("Schema `accord` is now in {}: repairs are written down there.", case.library);
     }
-    let contract = Arc::new(Contract::load(&case.pipeline.contract, case.pipeline.table.as_deref())?);
-    let known = parts::enroll(&connect, &case.name, contract).await?;
+    let known = if args.contract.is_some() {
+        let given = Contract::load(&case.pipeline.contract, case.pipeline.table.as_deref())?;
+        parts::enroll_as_given(&connect, &case.name, given).await?
+    } else {
+        parts::enroll(&connect, &case.name, &case.pipeline, "reconcile").await?
+    };
+    reach::tell(known.notice.as_deref());
 
     let metrics = Metrics::new().pipeline(&case.name);
     let gate = Gate::new(Arc::clone(&known.contract));

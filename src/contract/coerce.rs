@@ -125,8 +125,8 @@ fn is_zero(number: &serde_json::Number) -> bool {
     !mantissa.contains(|c: char| ('1'..='9').contains(&c))
 }
 
-/// The one spelling that Postgres itself would print (session pinned to UTC and ISO).
-fn canonical(ty: ColumnType, text: &mut String) -> Option<String> {
+/// The one spelling that Postgres itself would print (session pinned to UTC and ISO), of a type that JSON has as text.
+pub(super) fn canonical(ty: ColumnType, text: &mut String) -> Option<String> {
     match ty {
         ColumnType::Text | ColumnType::Varchar(_) => Some(std::mem::take(text)),
         ColumnType::Char(_) => Some(text.trim_end_matches(' ').to_owned()),

@@ -49,8 +49,23 @@ pub struct Column {
     pub required: bool,
     /// The document declares it unique on its own.
     pub unique: bool,
-    /// The document's `classification`, which decides on masking.
+    /// The document's `classification`: the column's own, or that of a sensitive part of its values.
     pub classification: Option<String>,
+}
+
+/// Classifications that anybody who may ask may see.
+const HARMLESS: [&str; 2] = ["public", "internal"];
+
+impl Column {
+    /// Whether its values are to be masked.
+    pub fn is_sensitive(&self) -> bool {
+        self.classification.as_deref().is_some_and(is_sensitive)
+    }
+}
+
+/// Whether a classification asks for a mask: every word does that is not known to be harmless.
+pub(crate) fn is_sensitive(classification: &str) -> bool {
+    !HARMLESS.iter().any(|known| known.eq_ignore_ascii_case(classification.trim()))
 }
 
 /// The Postgres types that we carry exactly.

@@ -9,9 +9,6 @@ mod settings;
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-use sha2::{Digest, Sha256};
-
 use super::document::{Document, Object, ObjectType};
 use super::finding::{Finding, Findings};
 use super::positions::{Node, Position};
@@ -226,7 +223,7 @@ pub(crate) fn compile(parsed: &Parsed<'_>, index: usize, findings: &mut Findings
     Some(Contract {
         name: document.id.clone(),
         version: document.version.clone(),
-        hash: format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(parsed.source))),
+        hash: Contract::hash_of(parsed.source.as_bytes()),
         source: parsed.source.to_owned(),
         schema,
         table,

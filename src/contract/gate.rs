@@ -122,6 +122,14 @@ impl Gate {
         }
     }
 
+    /// Judges a delta that is JSON already, such as one that the ledger tells of.
+    pub fn judge_delta(&self, record: Map<String, Json>) -> Result<(), Vec<Violation>> {
+        match self.judge_record(record).intent {
+            Intent::Refused { violations, .. } => Err(violations),
+            _ => Ok(()),
+        }
+    }
+
     fn judge_text(&self, text: &str) -> Verdict {
         let intent = match json::parse(text) {
             Ok(Json::Object(record)) => return self.judge_record(record),

@@ -15,11 +15,15 @@ pub mod import;
 mod json;
 pub mod lint;
 mod positions;
+mod recall;
 pub mod rule;
 mod schema;
 
 use std::collections::HashMap;
 use std::path::Path;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 use crate::change::Fields;
 
@@ -101,8 +105,18 @@ impl Contract {
         compile::Parsed::read(source, origin)?.compile(table)
     }
 
+    /// The hash that a document of these bytes has.
+    pub fn hash_of(bytes: &[u8]) -> String {
+        format!("{:x}", Bytes::copy_from_slice(&Sha256::digest(bytes)))
+    }
+
     /// Whether these fields are not all that a row has beside its key.
     pub(crate) fn is_partial(&self, fields: &Fields) -> bool {
         fields.len() + self.key.len() < self.columns.len()
+    }
+
+    /// Whether a row's key tells what is sensitive.
+    pub fn has_sensitive_key(&self) -> bool {
+        self.key.iter().any(|&i| self.columns[i].is_sensitive())
     }
 }

@@ -20,15 +20,15 @@ use reqwest::StatusCode;
 use sqlx::postgres::PgPoolOptions;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast;
 
 use self::databases::Databases;
 use self::teller::Teller;
 use crate::config::{Config, Log, LogFormat};
 use crate::prose::{self, Paint};
-use crate::supervisor::{Phase, Supervisor};
-use crate::{serve, telemetry};
+use crate::serve::Service;
+use crate::supervisor::{Phase, Requests, Supervisor};
+use crate::telemetry;
 
 /// The demo's one pipeline.
 const PIPELINE: &str = "fragrances";
@@ -70,7 +70,7 @@ pub struct Options {
 /// Runs the demo until it is told to stop.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let began = Instant::now();
-    let asked_to_stop = asked_to_stop()?;
+    let mut requests = Requests::signals()?;
     let (ear, heard) = ear::ear();
     telemetry::init_beside(&log(), ear)?;
 
@@ -80,7 +80,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut supervisor = Supervisor::new(Duration::from_secs(5));
     let house = tokio::select! {
         house = House::build(&options, library_port, &mut supervisor) => house?,
-        () = asked_to_stop => return Ok(()),
+        _ = requests.next() => return Ok(()),
     };
 
     let (events, cms_events) = broadcast::channel(TOLD_LATER);
@@ -96,7 +96,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let stop = supervisor.soft(Phase::Foundation);
     supervisor.spawn(Phase::Foundation, "story", teller::tell(teller, cms_events, heard, stop));
 
-    let ended = supervisor.run().await;
+    let ended = supervisor.run(&mut requests).await;
     // Last of all, for everything else stands on it.
     let mut postgres = house.databases.postgres;
     postgres.stop_fast().await?;
@@ -126,18 +126,6 @@ async fn bind(port: u16, flag: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}: choose another port with {flag}"))
 }
 
-/// Resolves when the process is asked to stop before there is anything to stop in order.
-fn asked_to_stop() -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
-
 /// What the demo stands on.
 struct House {
     databases: Databases,
@@ -160,7 +148,11 @@ impl House {
         std::fs::write(house.directory.path().join("fragrances.yaml"), CONTRACT)?;
         std::fs::write(house.config_file(), &text)?;
         let config = Config::from_toml(&text, house.directory.path())?;
-        serve::lay_out(&config, listener, supervisor).await?;
+        let service = Service::start(config, listener).await?;
+        let stop = supervisor.soft(Phase::Intake);
+        supervisor.spawn(Phase::Intake, "library", async move {
+            service.run(&mut Requests::when(stop.cancelled_owned())).await
+        });
         until_ready(options.port).await?;
         Ok(house)
     }

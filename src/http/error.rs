@@ -130,6 +130,9 @@ impl Problem {
                 "The library's database does not answer now: try again later.",
             );
         }
+        if code(error).as_deref() == Some(NO_TEXT) {
+            return Self::new(Kind::BadRequest, "The request has a NUL in a text: nothing here is named so.");
+        }
         tracing::error!(%error, "a read of the library failed: {error}");
         Self::internal()
     }
@@ -150,6 +153,13 @@ impl Problem {
     pub fn status(&self) -> StatusCode {
         self.kind.status()
     }
+}
+
+/// `character_not_in_repertoire`: the database was asked about a text that it cannot hold.
+const NO_TEXT: &str = "22021";
+
+fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code)
 }
 
 /// Whether the same read can succeed later without anybody's help.

@@ -5,10 +5,12 @@
 
 pub mod access;
 pub mod checks;
+mod door;
 pub mod error;
 pub mod health;
 pub mod library;
 pub mod path;
+pub mod pause;
 pub mod quarantine;
 pub mod reconciliations;
 mod resource;
@@ -35,6 +37,7 @@ use crate::source::webhook::{self, Webhook};
 use crate::telemetry::metrics::{CONTENT_TYPE, Metrics};
 
 pub use access::Access;
+pub use door::{Door, Shut};
 pub use error::Problem;
 pub use library::LibraryRoutes;
 pub use path::RoutePath;
@@ -88,6 +91,7 @@ pub fn router(
     let guarded = Router::new()
         .merge(status::routes(Arc::clone(&pipelines)))
         .merge(reconciliations::routes(Arc::clone(&pipelines), pool.clone()))
+        .merge(pause::routes(Arc::clone(&pipelines), pool.clone()))
         .merge(quarantine::routes(Arc::clone(&pipelines), pool.clone()))
         .route("/metrics", get(numbers).with_state(metrics))
         .route_layer(middleware::from_fn_with_state(access.clone(), access::guard));

@@ -191,7 +191,7 @@ async fn one(
 
 /// The body of `POST /api/v1/quarantine/{id}/replay`.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Edited {
     /// The record to try in the place of the original one.
     #[serde(default)]
@@ -228,7 +228,7 @@ async fn replay(
 
 /// The body of a decision.
 #[derive(Debug, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Reason {
     #[validate(length(min = 1, max = 1000))]
     reason: String,
@@ -300,7 +300,7 @@ fn decided_on(
 
 /// The body of `POST /api/v1/quarantine/replays`.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Many {
     filter: Filter,
 }
@@ -401,7 +401,9 @@ impl Service {
 fn problem(error: ReplayError) -> Problem {
     match error {
         ReplayError::Unknown { .. } => unknown(),
-        ReplayError::Closed(_) => Problem::new(Kind::Conflict, format!("{error}.")),
+        ReplayError::Closed(_) | ReplayError::Paused { .. } => {
+            Problem::new(Kind::Conflict, format!("{error}."))
+        }
         ReplayError::Refused(_) => {
             Problem::unavailable(std::time::Duration::from_secs(5), format!("{error}."))
         }

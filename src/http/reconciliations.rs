@@ -21,6 +21,7 @@ use validator::Validate;
 use super::error::{Kind, Problem};
 use super::resource::{Page, accepted, location, not_taken};
 use super::{HttpPipeline, json};
+use crate::library::pause::{self, Pause};
 use crate::reconcile::record::{Mode, Request, RunState, Trigger};
 use crate::reconcile::store::{self, Filter, Releasable};
 
@@ -82,6 +83,9 @@ async fn ask(
         ));
     }
     let mut conn = service.connection().await?;
+    if mode == Mode::Repair {
+        unless_paused(&mut conn, &name).await?;
+    }
     if let Some(id) = store::current(&mut conn, pipeline).await.map_err(|error| Problem::database(&error))? {
         return Err(busy(id));
     }
@@ -168,8 +172,8 @@ async fn release(
     }
     let mut conn = service.connection().await?;
     let releasable = store::releasable(&mut *conn, id).await.map_err(|error| Problem::database(&error))?;
-    let pipeline = match releasable {
-        Releasable::Yes { pipeline } => service.may_repair(pipeline)?,
+    let (name, pipeline) = match releasable {
+        Releasable::Yes { pipeline } => (service.may_repair(pipeline)?, pipeline),
         Releasable::Unknown => return Err(unknown()),
         Releasable::NotHeld(state) => {
             let detail = format!("Only a held run can be released; this one is {}.", state.as_str());
@@ -180,10 +184,26 @@ async fn release(
             return Err(conflict(by, detail));
         }
     };
+    unless_paused(&mut conn, &name).await?;
     if let Some(id) = store::current(&mut conn, pipeline).await.map_err(|error| Problem::database(&error))? {
         return Err(busy(id));
     }
     enqueue(&mut conn, pipeline, &Request::release(id, release.reason)).await
+}
+
+/// A repair would wait for the pause to end, and then not be what was asked for.
+async fn unless_paused(conn: &mut PgConnection, name: &str) -> Result<(), Problem> {
+    match pause::read(conn, name).await.map_err(|error| Problem::database(&error))? {
+        None => Ok(()),
+        Some(Pause { since, .. }) => Err(Problem::new(
+            Kind::Conflict,
+            format!(
+                "The pipeline is paused since {}, so nothing is repaired: POST /api/v1/pipelines/{name}/resume first, \
+                 or ask for mode \"diff\".",
+                since.format("%Y-%m-%d %H:%M:%S UTC")
+            ),
+        )),
+    }
 }
 
 async fn enqueue(conn: &mut PgConnection, pipeline: i16, request: &Request) -> Result<Response, Problem> {
@@ -221,15 +241,15 @@ impl Service {
         })
     }
 
-    /// The pipeline of a run, where this configuration knows it and lets it write.
-    fn may_repair(&self, id: i16) -> Result<i16, Problem> {
-        let offered = self.pipelines.iter().filter_map(|pipeline| pipeline.reconcile);
-        if offered.into_iter().any(|offer| offer.pipeline == id && offer.repairs) {
-            return Ok(id);
-        }
-        let detail =
-            "Its pipeline is not configured here, or has `on_drift` = \"report\": nothing would be repaired.";
-        Err(Problem::new(Kind::Unprocessable, detail))
+    /// The name of a run's pipeline, where this configuration knows it and lets it write.
+    fn may_repair(&self, id: i16) -> Result<Arc<str>, Problem> {
+        let is_it = |offer: Reconcilable| offer.pipeline == id && offer.repairs;
+        let found = self.pipelines.iter().find(|pipeline| pipeline.reconcile.is_some_and(is_it));
+        found.map(|pipeline| Arc::clone(&pipeline.name)).ok_or_else(|| {
+            let detail =
+                "Its pipeline is not configured here, or has `on_drift` = \"report\": nothing would be repaired.";
+            Problem::new(Kind::Unprocessable, detail)
+        })
     }
 }
 

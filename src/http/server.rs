@@ -12,7 +12,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -25,8 +24,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::Service;
 
+use super::door::Door;
 use super::error::Problem;
 
 /// What a stranger can take of us.
@@ -53,7 +52,7 @@ impl Default for Limits {
 /// Serves until told to stop, then until the requests in flight are answered.
 ///
 /// Dropping the future cuts what is still open: put it under a timeout to bound the wait.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, door: Door, limits: Limits, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(Limits::BUFFER);
@@ -64,7 +63,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
         let Some(slot) = slot.await.flatten() else { break };
         let Some((stream, peer)) = stop.run_until_cancelled(accept(&listener)).await else { break };
         while connections.try_join_next().is_some() {}
-        let connection = connection(http.clone(), stream, peer, router.clone(), stop.clone());
+        let connection = connection(http.clone(), stream, peer, door.clone(), stop.clone());
         connections.spawn(async move {
             connection.await;
             drop(slot);
@@ -109,14 +108,14 @@ async fn connection(
     http: http1::Builder,
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    door: Door,
     stop: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         // Answers are single writes, so this costs latency at worst.
         tracing::debug!(%error, "cannot set TCP_NODELAY: {error}");
     }
-    let service = service_fn(|request| respond(router.clone(), peer, request));
+    let service = service_fn(|request| respond(door.clone(), peer, request));
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         biased;
@@ -133,13 +132,13 @@ async fn connection(
 
 /// Answers one request, with 500 when its handler panics; the panic hook has logged that already.
 async fn respond(
-    mut router: Router,
+    door: Door,
     peer: SocketAddr,
     mut request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     request.extensions_mut().insert(ConnectInfo(peer));
-    let answer = AssertUnwindSafe(async move { router.call(request).await });
-    answer.catch_unwind().await.unwrap_or_else(|_panic| Ok(Problem::internal().into_response()))
+    let answer = AssertUnwindSafe(door.answer(request)).catch_unwind().await;
+    Ok(answer.unwrap_or_else(|_panic| Problem::internal().into_response()))
 }
 
 #[cfg(test)]

@@ -18,10 +18,11 @@ use serde::{Deserialize, Serialize};
 use super::error::{Kind, Problem};
 use super::{HttpPipeline, json};
 use crate::apply::{Applier, Health};
+use crate::library::pause::Pause;
 use crate::library::pipeline::GapRecord;
 use crate::library::registration::RegistrationState;
 use crate::reconcile::record::Run;
-use crate::standing::{self, Checked, Condition, Expected, Live, Paused, Standing, Waiting};
+use crate::standing::{self, Checked, Condition, Expected, Live, Standing, Waiting};
 
 /// What is known of a pipeline beside its waist.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +63,7 @@ pub struct PipelineView {
     /// When a change was last committed.
     pub last_change_at: Option<DateTime<Utc>>,
     /// An operator paused it.
-    pub paused: Option<Paused>,
+    pub paused: Option<Pause>,
     /// What waits in its quarantine; none before the database said so.
     pub quarantine: Option<Waiting>,
     /// What the contract's rules last came to.

@@ -3,11 +3,13 @@
 //! Promises: SQL built from names lives in `statement` alone; our own tables are plain SQL near their use.
 //! Must not know: HTTP, sources, why something is written.
 
+pub mod activation;
 pub mod check_result;
 pub mod event_id;
 pub mod facts;
 pub mod history;
 pub mod ledger;
+pub mod pause;
 pub mod pipeline;
 pub mod quarantine;
 pub mod registration;

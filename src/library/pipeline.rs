@@ -1,4 +1,5 @@
-//! A pipeline's row in `accord.pipeline`: the lock that orders all writers, the positions, the gap.
+//! A pipeline's row in `accord.pipeline`: the lock that orders all writers, the positions, the gap. (The pause has a
+//! file of its own, and comes along with the lock.)
 //!
 //! Promises: positions are handed out under the lock, so their order is the order of commits. Must not
 //! know: what is written under the lock.
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgExecutor, Row as _};
 
 use crate::contract::Contract;
+use crate::library::pause::Pause;
 
 /// A pipeline as the database knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +21,14 @@ pub struct Ids {
 }
 
 /// What the lock hands out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Fence {
     /// The last position given out.
     pub position: i64,
     /// The database's clock, for this batch.
     pub at: DateTime<Utc>,
+    /// The pipeline's pause, which cannot begin or end while the lock is held.
+    pub pause: Option<Pause>,
 }
 
 /// Makes the pipeline and its contract known, and gives their ids.
@@ -70,11 +74,11 @@ pub async fn prepare(conn: &mut sqlx::PgConnection, pipeline: i16) -> Result<(),
         // The clock is read outside, once the lock is held: the ledger's instants follow its positions.
         "prepare accord_lock as
          with locked as (
-             select id, position from accord.pipeline
+             select id, position, paused_since, paused_by, paused_reason from accord.pipeline
              where tables && (select tables from accord.pipeline
                               where id = current_setting('accord.pipeline')::smallint)
              order by id for no key update)
-         select id, position, clock_timestamp() from locked",
+         select id, position, clock_timestamp(), paused_since, paused_by, paused_reason from locked",
     )
     .execute(conn)
     .await
@@ -88,7 +92,8 @@ pub async fn begin(conn: &mut sqlx::PgConnection, pipeline: i16) -> Result<Fence
     let rows = sqlx::raw_sql("begin; execute accord_lock").fetch_all(conn).await?;
     for row in &rows {
         if row.try_get::<i16, _>(0)? == pipeline {
-            return Ok(Fence { position: row.try_get(1)?, at: row.try_get(2)? });
+            let pause = Pause::from_columns(row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
+            return Ok(Fence { position: row.try_get(1)?, at: row.try_get(2)?, pause });
         }
     }
     Err(sqlx::Error::RowNotFound)

@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 pub struct Policy {
     /// Ledger entries.
     pub ledger: Duration,
-    /// Quarantine entries that are closed.
+    /// Quarantine entries, from when they were closed.
     pub quarantine: Duration,
     /// Event ids: the window within which a repeat is recognised.
     pub event_id: Duration,
@@ -57,7 +57,7 @@ pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sql
         conn,
         "delete from accord.quarantine where ctid = any(array(
              select ctid from accord.quarantine
-             where state <> 'open' and at < now() - make_interval(secs => $1) limit $2))",
+             where state <> 'open' and coalesce(closed_at, at) < now() - make_interval(secs => $1) limit $2))",
         policy.quarantine,
     )
     .await?;

@@ -8,6 +8,7 @@
 pub mod check;
 pub mod compare;
 mod reads;
+mod scan;
 mod text;
 
 use std::borrow::Cow;
@@ -22,6 +23,7 @@ use crate::contract::{ColumnType, Contract, Identifier};
 use crate::value::{Numeric, Value};
 
 pub use reads::JsonReads;
+pub use scan::ScanSql;
 use text::{Carrier, Text, carrier, words};
 
 /// SQL that was built from quoted identifiers and fixed words alone. Only this module can make one.

@@ -11,8 +11,26 @@ use sqlx::{PgConnection, Row as _};
 use crate::library::session;
 use crate::library::statement::check::Statement;
 
-/// The rows of a statement as texts, or what the database has against it.
-pub(super) type Rows = Result<Vec<Vec<Option<String>>>, String>;
+/// The rows of a statement as texts, or why there are none.
+pub(super) type Rows = Result<Vec<Vec<Option<String>>>, Refusal>;
+
+/// Why a statement gave nothing.
+pub(super) struct Refusal {
+    /// What the database has against it.
+    pub(super) reason: String,
+    /// It took too long, or waited too long for a lock.
+    pub(super) is_slow: bool,
+}
+
+impl Refusal {
+    pub(super) fn of(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), is_slow: false }
+    }
+
+    fn slow(reason: String) -> Self {
+        Self { reason, is_slow: true }
+    }
+}
 
 /// An answer, and how long it took.
 pub(super) struct Answer {
@@ -52,10 +70,13 @@ impl<'c> Asker<'c> {
         let rows = match answer {
             Ok(rows) => Ok(rows.iter().map(texts).collect::<Result<_, _>>()?),
             Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("57014") => {
-                Err(format!("it took longer than {} s", self.patience.as_secs_f64()))
+                Err(Refusal::slow(format!("it took longer than {} s", self.patience.as_secs_f64())))
+            }
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55P03") => {
+                Err(Refusal::slow("somebody has locked the table: ask again later".to_owned()))
             }
             Err(sqlx::Error::Database(error)) if is_of_the_statement(error.code().as_deref()) => {
-                Err(format!("the database refuses it: {}", error.message()))
+                Err(Refusal::of(format!("the database refuses it: {}", error.message())))
             }
             Err(error) => return Err(error),
         };

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{CheckError, CheckResult, Choice, Outcome, check};
 use crate::contract::Contract;
 use crate::library::check_result;
+use crate::prose;
 
 /// Runs that may wait at once.
 const WAITING: usize = 16;
@@ -143,8 +144,9 @@ async fn keep(
             check_result::finish(pool, run, results).await
         }
         Err(error) => {
-            tracing::warn!(pipeline, %error, "the checks could not be run");
-            check_result::fail(pool, run, &error.to_string()).await
+            let reason = prose::with_causes(error);
+            tracing::warn!(pipeline, reason, "the checks could not be run: {reason}");
+            check_result::fail(pool, run, &reason).await
         }
     }
 }

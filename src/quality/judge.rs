@@ -30,7 +30,9 @@ pub(super) async fn judge(
     };
     // Where no such row at all would not do either, there is none to blame.
     let has_culprits = matches!(outcome, Outcome::Failed | Outcome::Warned) && rule.expected.holds(&0.into());
-    let keys = if has_culprits { culprits(asker, contract, rule).await? } else { Vec::new() };
+    // Results are kept and shown to everybody who may ask: a sensitive key is not for them.
+    let is_named = has_culprits && !contract.has_sensitive_key();
+    let keys = if is_named { culprits(asker, contract, rule).await? } else { Vec::new() };
     let by_design = matches!(rule.measure, Measure::Nothing { by_design: true, .. });
     Ok(CheckResult {
         id: rule.id.clone(),

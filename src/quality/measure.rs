@@ -8,12 +8,18 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::CheckError;
-use super::asker::{Answer, Asker};
+use super::asker::{Answer, Asker, Refusal};
 use crate::contract::Contract;
 use crate::contract::rule::{Measure, Rule, Unit};
 use crate::library::facts;
 use crate::library::statement::TableSql;
 use crate::library::statement::check::{CheckSql, Statement};
+
+/// So many rules may take too long alone. Then it is the table that is slow, and not one of them.
+const SLOW: usize = 2;
+
+/// The longest value that a query may give, as JSON.
+const VALUE_LENGTH: usize = 1000;
 
 /// What measuring a rule gave.
 #[derive(Debug, Default)]
@@ -44,7 +50,7 @@ impl Measured {
             Self { rows, sql: Some(statement.shown().to_owned()), took: answer.took, ..Self::default() };
         match answer.rows {
             Ok(rows) => measured.value = rows.into_iter().next().map_or(Json::Null, read),
-            Err(reason) => measured.refused = Some(reason),
+            Err(refusal) => measured.refused = Some(refusal.reason),
         }
         measured
     }
@@ -140,9 +146,15 @@ async fn one_by_one(
     mut measured: Vec<Measured>,
 ) -> Result<(Option<i64>, Vec<Measured>), CheckError> {
     let mut total = None;
+    let mut slow = 0;
     for &i in scanned {
+        if slow == SLOW {
+            measured[i].refused = Some("the rules before it took too long, so it was not asked".to_owned());
+            continue;
+        }
         let statement = sql.scan(&[&rules[i].measure]);
         let answer = asker.ask(&statement).await?;
+        slow += usize::from(matches!(&answer.rows, Err(refusal) if refusal.is_slow));
         let rows = answer.rows.as_ref().ok().and_then(|rows| count(rows.first()?.first().cloned().flatten()));
         total = rows.or(total);
         measured[i] =
@@ -165,25 +177,29 @@ fn guarded(statement: &Statement, rows: Option<i64>) -> Measured {
 /// The contract's own query: one row, one value.
 async fn own(asker: &mut Asker<'_>, statement: &Statement) -> Result<Measured, CheckError> {
     let mut answer = asker.ask(statement).await?;
-    if answer.rows.as_ref().is_ok_and(|rows| rows.len() > 1) {
-        answer.rows = Err("its query gives more than one row".to_owned());
+    if let Some(fault) = answer.rows.as_deref().ok().and_then(fault) {
+        answer.rows = Err(Refusal::of(fault));
     }
-    let read = |row: Vec<Option<String>>| {
-        let row = row.into_iter().next().flatten();
-        row.and_then(|row| serde_json::from_str(&row).ok()).unwrap_or_default()
-    };
-    let mut measured = Measured::from(statement, answer, None, read);
-    measured.value = match measured.value {
-        Json::Object(fields) if fields.len() == 1 => {
-            fields.into_iter().next().map(|(_, value)| value).unwrap_or_default()
-        }
-        Json::Object(_) => {
-            measured.refused = Some("its query gives more than one column".to_owned());
-            Json::Null
-        }
-        nothing => nothing,
-    };
-    Ok(measured)
+    Ok(Measured::from(statement, answer, None, |row| {
+        let values = row.into_iter().next().flatten();
+        let values: Vec<Json> = values.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        values.into_iter().next().unwrap_or_default()
+    }))
+}
+
+/// Why what a query gave is no value to be kept with each run.
+fn fault(rows: &[Vec<Option<String>>]) -> Option<String> {
+    if rows.len() > 1 {
+        return Some("its query gives more than one row".to_owned());
+    }
+    let text = rows.first()?.first()?.as_deref()?;
+    if text.len() > VALUE_LENGTH {
+        return Some(format!(
+            "its query gives a value of more than {VALUE_LENGTH} bytes: let it give a number"
+        ));
+    }
+    let values: Vec<Json> = serde_json::from_str(text).ok()?;
+    (values.len() != 1).then(|| format!("its query gives {} columns instead of one", values.len()))
 }
 
 /// Makes of a count its share of all rows, and of seconds the rule's own unit. Nothing of nothing is nothing.

@@ -32,7 +32,7 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// The database did not answer, or the connection broke.
-    #[error("the library's database cannot be asked; see `accord doctor`")]
+    #[error("the table's database cannot be asked")]
     Database(#[from] sqlx::Error),
     /// No rule has this id.
     #[error("the contract has no rule `{id}`: it has {}", known.join(", "))]

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use crate::apply::{Applier, Refused};
@@ -36,7 +37,19 @@ pub enum ReplayError {
     Closed(State),
     /// The waist did not take it.
     #[error("the entry stays open: {0}; try again later")]
-    Refused(#[from] Refused),
+    Refused(#[source] Refused),
+    /// An operator paused the pipeline.
+    #[error(
+        "pipeline `{pipeline}` is paused since {}, and its entries stay open: resume it first, with `accord resume \
+         {pipeline}`",
+        since.format("%Y-%m-%d %H:%M:%S UTC")
+    )]
+    Paused {
+        /// The pipeline.
+        pipeline: String,
+        /// Since when.
+        since: DateTime<Utc>,
+    },
     /// The database could not be read.
     #[error("the quarantine cannot be read")]
     Database(#[from] sqlx::Error),
@@ -103,14 +116,18 @@ impl Replayer {
         Change { replays: Some(Replay { entry, edited }), ..change }
     }
 
-    async fn hand_in(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, Refused> {
+    async fn hand_in(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, ReplayError> {
         let mut pauses = PAUSES.iter();
         loop {
             match (self.applier.apply(changes.clone()).await, pauses.next()) {
                 (Err(Refused::Busy), Some(&pause)) => {
                     tokio::time::sleep(Duration::from_millis(pause)).await;
                 }
-                (answers, _) => return Ok(answers?.into_iter().map(|answer| answer.outcome).collect()),
+                (Ok(answers), _) => return Ok(answers.into_iter().map(|answer| answer.outcome).collect()),
+                (Err(Refused::Paused { since }), _) => {
+                    return Err(ReplayError::Paused { pipeline: self.pipeline.to_string(), since });
+                }
+                (Err(refused), _) => return Err(ReplayError::Refused(refused)),
             }
         }
     }

@@ -1,8 +1,9 @@
 //! What the leader does with the quarantine by itself.
 //!
 //! Promises: an entry all of whose fields newer changes have named becomes superseded; an entry whose reason may
-//! heal is tried again, with growing pauses, and at once when its parent arrives. Looks only at what the ledger
-//! gained since the last round. Must not know: who leads.
+//! heal is tried again, with growing pauses, and at once when its parent arrives; what a pause kept is replayed once
+//! it ended, in the order in which it came, a batch after the other. Of a paused pipeline nothing is tried. Looks only
+//! at what the ledger gained since the last round. Must not know: who leads.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::contract::gate::record_at;
 use crate::library::quarantine::read;
 use crate::library::quarantine::standing::{self, Asked};
 
-/// Between two rounds.
+/// Between two rounds, unless there is more to do.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Positions of the ledger that one look takes in.
@@ -25,8 +26,11 @@ const STEP: i64 = 5000;
 pub async fn keep_swept(pool: &PgPool, replayers: &[Replayer]) {
     let mut sweep = Sweep::default();
     loop {
-        if let Err(error) = sweep.round(pool, replayers).await {
-            tracing::debug!(%error, "the quarantine could not be swept; trying again");
+        match sweep.round(pool, replayers).await {
+            // Batches stay small, so that webhooks get in between.
+            Ok(Round::MoreIsDue) => continue,
+            Ok(Round::Done) => {}
+            Err(error) => tracing::debug!(%error, "the quarantine could not be swept; trying again"),
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -40,6 +44,15 @@ pub struct Sweep {
     began: bool,
 }
 
+/// How a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// Whatever was due is tried.
+    Done,
+    /// A whole batch was, and there may be more.
+    MoreIsDue,
+}
+
 /// A pipeline and the part of its ledger that is new.
 struct News {
     pipeline: i16,
@@ -50,7 +63,7 @@ struct News {
 
 impl Sweep {
     /// One round.
-    pub async fn round(&mut self, pool: &PgPool, replayers: &[Replayer]) -> Result<(), ReplayError> {
+    pub async fn round(&mut self, pool: &PgPool, replayers: &[Replayer]) -> Result<Round, ReplayError> {
         for news in self.news(pool).await? {
             if let Some(replayer) = replayers.iter().find(|replayer| replayer.pipeline() == news.name) {
                 supersede(pool, replayer.contract(), &news).await?;
@@ -58,12 +71,21 @@ impl Sweep {
             wake(pool, &news).await?;
             self.positions.insert(news.pipeline, news.to);
         }
+        let mut round = Round::Done;
         for replayer in replayers {
             let due = due(pool, replayer.pipeline()).await?;
-            replayer.many(&due).await?;
+            match replayer.many(&due).await {
+                Ok(tried) if due.len() == BATCH && !tried.is_empty() => round = Round::MoreIsDue,
+                // Paused since we looked, it stays due.
+                Ok(_) | Err(ReplayError::Paused { .. }) => {}
+                // A pipeline that takes nothing now holds up no other.
+                Err(error) => {
+                    tracing::debug!(pipeline = replayer.pipeline(), %error, "what is due is tried again later");
+                }
+            }
         }
         self.began = true;
-        Ok(())
+        Ok(round)
     }
 
     /// The pipelines whose ledgers have grown. At first, from their oldest open entry on.
@@ -96,11 +118,16 @@ impl Sweep {
 /// Closes the open entries all of whose fields newer changes have named.
 async fn supersede(pool: &PgPool, contract: &Contract, news: &News) -> Result<(), sqlx::Error> {
     let rows = sqlx::query(
+        // A replay is as old as what it replays: one after the other, they do not settle those still to come. State
+        // and position are hidden from the planner: any index but the key's would read all open entries each time.
         "select distinct q.id, q.key from accord.ledger l
-         join accord.quarantine q
-             on q.pipeline = l.pipeline and q.key = l.key collate \"default\" and q.position < l.position
-         where l.pipeline = $1 and l.position > $2 and l.position <= $3
-           and l.outcome in ('applied', 'unchanged') and q.state = 'open'
+         left join accord.quarantine replayed on l.origin = 'replay' and replayed.id = l.quarantine
+         cross join lateral (
+             select q.id, q.key from accord.quarantine q
+             where q.pipeline = l.pipeline and q.key = l.key collate \"default\" and (q.state = 'open') is true
+               and q.position + 0 < coalesce(replayed.position, l.position)
+             offset 0) q
+         where l.pipeline = $1 and l.position > $2 and l.position <= $3 and l.outcome in ('applied', 'unchanged')
          order by q.id",
     )
     .bind(news.pipeline)
@@ -170,11 +197,11 @@ async fn wake(pool: &PgPool, news: &News) -> Result<(), sqlx::Error> {
     .map(drop)
 }
 
-/// The entries that are to be tried again by now.
+/// The entries that are to be tried again by now; of a paused pipeline, none.
 async fn due(pool: &PgPool, pipeline: &str) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar(
         "select q.id from accord.quarantine q join accord.pipeline p on p.id = q.pipeline
-         where p.name = $1 and q.state = 'open' and q.next_attempt_at <= now()
+         where p.name = $1 and p.paused_since is null and q.state = 'open' and q.next_attempt_at <= now()
          order by q.next_attempt_at, q.id limit $2",
     )
     .bind(pipeline)

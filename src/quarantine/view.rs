@@ -12,19 +12,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::change::{Outcome, Violation};
-use crate::contract::Contract;
 use crate::contract::gate::record_at;
+use crate::contract::{Column, Contract};
 use crate::library::history::Event;
-use crate::library::quarantine::read::{Closed, Entry, Whole};
+use crate::library::quarantine::read::{Closed, Entry, State, Whole};
 
 /// What stands in place of a sensitive value.
 pub const MASKED: &str = "(masked)";
 
 /// What stands in place of a message that may hold a sensitive value.
 const MASKED_MESSAGE: &str = "(masked: the raw view shows it)";
-
-/// Classifications that anybody who may ask may see.
-const HARMLESS: [&str; 2] = ["public", "internal"];
 
 /// Rules of the database whose messages name constraints and columns, and no values.
 const WITHOUT_VALUES: [&str; 10] = [
@@ -56,7 +53,7 @@ impl Mask<'_> {
     fn hides(&self) -> bool {
         match self {
             Self::Raw => false,
-            Self::By(contract) => contract.columns.iter().any(|c| is_sensitive(c.classification.as_deref())),
+            Self::By(contract) => contract.columns.iter().any(Column::is_sensitive),
             Self::All => true,
         }
     }
@@ -69,7 +66,7 @@ impl Mask<'_> {
             Self::By(contract) => {
                 let mut named =
                     contract.columns.iter().filter(|c| c.field == name || c.name.as_str() == name);
-                named.clone().next().is_some() && named.all(|c| !is_sensitive(c.classification.as_deref()))
+                named.clone().next().is_some() && !named.any(Column::is_sensitive)
             }
         }
     }
@@ -78,9 +75,7 @@ impl Mask<'_> {
         match self {
             Self::Raw => true,
             Self::All => false,
-            Self::By(contract) => {
-                contract.key.iter().all(|&i| !is_sensitive(contract.columns[i].classification.as_deref()))
-            }
+            Self::By(contract) => !contract.has_sensitive_key(),
         }
     }
 
@@ -90,7 +85,11 @@ impl Mask<'_> {
             return entry;
         }
         let key = if self.shows_key() { entry.key } else { entry.key.map(|_| MASKED.to_owned()) };
-        let violations = entry.violations.into_iter().map(|v| self.violation(v)).collect();
+        // What purging left of violations holds no values.
+        let violations = match entry.state {
+            State::Purged => entry.violations,
+            _ => entry.violations.into_iter().map(|v| self.violation(v)).collect(),
+        };
         Entry { key, violations, ..entry }
     }
 
@@ -200,10 +199,6 @@ impl Mask<'_> {
             history: self.events(history),
         }
     }
-}
-
-fn is_sensitive(classification: Option<&str>) -> bool {
-    classification.is_some_and(|word| !HARMLESS.iter().any(|known| known.eq_ignore_ascii_case(word.trim())))
 }
 
 /// An entry as shown.

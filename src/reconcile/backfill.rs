@@ -7,6 +7,7 @@
 
 use std::time::Instant;
 
+use chrono::{DateTime, Utc};
 use futures_util::stream::{self, TryStreamExt as _};
 use serde::Serialize;
 use sqlx::{Connection as _, PgConnection, Row as _};
@@ -82,7 +83,25 @@ pub enum BackfillError {
     Silent,
     /// The waist did not take the rows.
     #[error("the rows were not taken: run this again to go on")]
-    Refused(#[from] Refused),
+    Refused(#[source] Refused),
+    /// An operator paused the pipeline.
+    #[error(
+        "the pipeline is paused since {}: resume it with `accord resume`, then run this again to go on",
+        since.format("%Y-%m-%d %H:%M:%S UTC")
+    )]
+    Paused {
+        /// Since when.
+        since: DateTime<Utc>,
+    },
+}
+
+impl From<Refused> for BackfillError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Paused { since } => Self::Paused { since },
+            other => Self::Refused(other),
+        }
+    }
 }
 
 /// Rows to be written together, and the last of their keys.

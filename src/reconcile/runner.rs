@@ -19,6 +19,7 @@ use super::record::{self, Mode, Request, RunState, Started, Trigger};
 use super::silence::{self, Verdict};
 use super::{Limits, Plan, Progress, Report, State, Work, run, store};
 use crate::apply::{Applier, STORY};
+use crate::library::pause::{self, Pause};
 use crate::library::pipeline;
 use crate::library::session::{self, PATIENCE};
 use crate::telemetry::metrics::ReconcileMetrics;
@@ -88,6 +89,18 @@ pub enum RunError {
     /// Before anything was compared.
     #[error("cannot begin a reconciliation: the library's database does not take it")]
     Begin(#[source] sqlx::Error),
+    /// Nothing may be repaired: an operator paused the pipeline.
+    #[error(
+        "pipeline `{name}` is paused since {} by {}: {}; nothing is repaired until `accord resume {name}`, and a \
+         comparison alone is allowed",
+        pause.since.format("%Y-%m-%d %H:%M:%S UTC"), pause.by, pause.reason
+    )]
+    Paused {
+        /// The pipeline.
+        name: String,
+        /// Its pause.
+        pause: Pause,
+    },
     /// The lock may be somebody else's by now.
     #[error("reconciliation {id} was given up: the connection that holds its lock is lost")]
     LockLost {
@@ -118,6 +131,11 @@ impl Subject {
         progress: &Progress,
         stop: &CancellationToken,
     ) -> Result<Taken, RunError> {
+        // A pause that begins later than this look has the waist turn the repairs away.
+        let pause = pause::read(&self.pool, &self.name).await.map_err(RunError::Begin)?;
+        if let (Some(pause), Mode::Repair) = (pause, request.mode) {
+            return Err(RunError::Paused { name: self.name.clone(), pause });
+        }
         let Some(mut lock) = self.lock().await? else { return Ok(Taken::Busy) };
         let started =
             store::begin_now(lock.connection(), self.pipeline, request).await.map_err(RunError::Begin)?;

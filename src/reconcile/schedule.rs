@@ -1,7 +1,7 @@
 //! When a pipeline is reconciled by itself: by schedule, and after what may have made it miss changes.
 //!
 //! Promises: a timer or a gap only asks for a run, and what was asked for, by whomever, is carried out one run after
-//! the other; a time that passed while nobody led is made up for once; a gap is not asked about again and again, the
+//! the other; a time that passed while nobody led, or while the pipeline was paused, is made up for once; a gap is not asked about again and again, the
 //! less so the less it helps. Run it on the leader alone: two who did so for a moment would ask for one run all the
 //! same. Must not know: how a run is carried out.
 
@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::RngExt as _;
-use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
@@ -20,6 +19,7 @@ use tracing::{debug, warn};
 use super::record::{Mode, Request, Trigger};
 use super::runner::{Subject, Taken};
 use super::{Schedule, store};
+use crate::library::pause;
 
 /// How often it is looked whether somebody asked for a run, or a gap was marked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -108,7 +108,7 @@ async fn keep_taking(subject: &Subject, occasions: Option<&Occasions>, stop: &Ca
             if let Some(occasions) = occasions {
                 after_gap(subject, occasions.mode).await?;
             }
-            if !is_asked_for(&subject.pool, subject.pipeline).await? {
+            if !store::may_begin(&subject.pool, subject.pipeline).await? {
                 return Ok(Taken::Idle);
             }
             subject.take_queued(stop).await.map_err(anyhow::Error::from)
@@ -128,25 +128,31 @@ async fn keep_taking(subject: &Subject, occasions: Option<&Occasions>, stop: &Ca
     }
 }
 
-async fn is_asked_for(pool: &PgPool, pipeline: i16) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "select exists (select from accord.reconciliation where pipeline = $1 and state = 'queued')",
-    )
-    .bind(pipeline)
-    .fetch_one(pool)
-    .await
-}
-
 async fn keep_to_schedule(subject: &Subject, mode: Mode, schedule: &Schedule, bell: &Bell) {
     // What was due while nobody led. Where nothing ever ran, nothing was missed.
     let mut is_late = true;
     loop {
+        while_paused(subject).await;
         if let Err(error) = ask_when_due(subject, mode, schedule, is_late).await {
             warn!(pipeline = subject.name, %error, "cannot ask for the reconciliation that is due");
         }
         bell.rung().await;
         sleep(jitter(schedule, Utc::now())).await;
         is_late = false;
+    }
+}
+
+/// Returns when the pipeline is not paused. A bell that rings meanwhile is heard afterwards, once.
+async fn while_paused(subject: &Subject) {
+    loop {
+        match pause::read(&subject.pool, &subject.name).await {
+            Ok(None) => return,
+            Ok(Some(_)) => {}
+            Err(error) => {
+                debug!(pipeline = subject.name, %error, "cannot see whether the pipeline is paused");
+            }
+        }
+        sleep(LOOK_EVERY).await;
     }
 }
 
@@ -226,7 +232,7 @@ async fn after_gap(subject: &Subject, mode: Mode) -> Result<(), sqlx::Error> {
          from accord.pipeline p
          left join lateral (select * from accord.reconciliation where pipeline = p.id
                             order by id desc limit 100) r on true
-         where p.id = $1 and p.gap_since is not null
+         where p.id = $1 and p.gap_since is not null and p.paused_since is null
          group by p.id",
     )
     .bind(subject.pipeline)

@@ -43,10 +43,27 @@ pub async fn enqueue(
     }
 }
 
-/// Begins the queued run, if there is one. To be called by the holder of the pipeline's lock.
+/// Whether a run is queued that may begin: while the pipeline is paused, only a comparison that somebody asked for.
+pub async fn may_begin(executor: impl PgExecutor<'_>, pipeline: i16) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "select exists (select from accord.reconciliation r join accord.pipeline p on p.id = r.pipeline
+                        where r.pipeline = $1 and r.state = 'queued'
+                          and (p.paused_since is null or (r.mode = 'diff' and r.trigger = 'manual')))",
+    )
+    .bind(pipeline)
+    .fetch_one(executor)
+    .await
+}
+
+/// Begins the queued run, if there is one that [may begin](may_begin). To be called by the holder of the pipeline's
+/// lock.
 pub async fn begin_queued(conn: &mut PgConnection, pipeline: i16) -> Result<Option<Started>, sqlx::Error> {
     let mut tx = conn.begin().await?;
     let position = overtake(&mut tx, pipeline).await?;
+    if !may_begin(&mut *tx, pipeline).await? {
+        tx.commit().await?;
+        return Ok(None);
+    }
     let started = sqlx::query_as(
         "update accord.reconciliation set state = 'running', started_at = clock_timestamp(), position = $2
          where pipeline = $1 and state = 'queued'

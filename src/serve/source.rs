@@ -51,11 +51,12 @@ impl House<'_> {
             let registrar =
                 Registrar::new(register.clone(), listener, Arc::clone(sender), Arc::new(watcher))?
                     .told_by(again);
-            let stop = supervisor.soft(Phase::Work);
+            let (stop, renewal) = (supervisor.soft(Phase::Work), supervisor.renewal());
             let leading = self.leading.clone();
             supervisor.spawn(Phase::Work, format!("registration of {name}"), async move {
-                // A leader takes its registration back, where that is wished, before it ends.
-                leader::while_leading_until(leading, &stop, || registrar.run(stop.clone())).await;
+                // A leader takes its registration back, where that is wished, before it ends: for good, that is.
+                let keep = leader::while_leading_until(leading, &stop, || registrar.run(stop.clone()));
+                renewal.run_until_cancelled(keep).await;
                 Ok(())
             });
         }

@@ -116,6 +116,8 @@ impl Webhook {
         let detail = match refused {
             Refused::Busy => "Too many changes wait for the library: send this one again later.",
             Refused::TimedOut => "The library did not take the change in time: send it again later.",
+            // A sender's change is kept while a pipeline is paused, never refused.
+            Refused::Paused { .. } => "The pipeline is paused: send the change again later.",
             Refused::Stopping => "Accord is shutting down: send the change again later.",
         };
         let problem = Problem::unavailable(self.settings().retry_after, detail);

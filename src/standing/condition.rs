@@ -5,8 +5,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Checked, Expected, HeldRun, Live, Paused, Standing};
+use super::{Checked, Expected, HeldRun, Live, Standing};
 use crate::apply::{Gap, Health};
+use crate::library::pause::Pause;
 use crate::library::pipeline::GapRecord;
 use crate::reconcile::record::release_command;
 
@@ -190,7 +191,7 @@ impl Standing {
         let in_force = self.in_force.as_ref().filter(|in_force| in_force.hash != *configured)?;
         let message = format!(
             "the configured contract is not in force, {} {} is, by the word of {}: `accord contract activate {}` \
-             changes that",
+             shows what the configured one would mean, and puts it in force",
             in_force.name, in_force.version, in_force.activated_by, self.name
         );
         Some(Kind::ContractNotActive.since(in_force.at, message))
@@ -267,11 +268,11 @@ fn possible_gap(name: &str, gap: &GapRecord) -> Condition {
     Condition { severity: if is_mere_start { Severity::Info } else { condition.severity }, ..condition }
 }
 
-fn is_paused(name: &str, paused: &Paused) -> Condition {
-    let by = paused.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
-    let why = paused.reason.as_deref().map(|why| format!(", “{why}”")).unwrap_or_default();
-    let message = format!("paused{by}{why}: changes go to quarantine until `accord resume {name}`");
-    Kind::Paused.since(paused.since, message)
+fn is_paused(name: &str, pause: &Pause) -> Condition {
+    let Pause { since, by, reason } = pause;
+    let message =
+        format!("paused by {by}, “{reason}”: changes go to quarantine until `accord resume {name}`");
+    Kind::Paused.since(*since, message)
 }
 
 /// The first few, and how many more.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::Health;
 use crate::config::{Config, Quarantine};
 use crate::contract::Contract;
+use crate::library::pause::Pause;
 use crate::library::pipeline::GapRecord;
 use crate::library::registration::RegistrationState;
 use crate::reconcile::record::Run;
@@ -42,7 +43,7 @@ pub struct Standing {
     /// The contract that was last activated.
     pub in_force: Option<InForce>,
     /// An operator paused it.
-    pub paused: Option<Paused>,
+    pub paused: Option<Pause>,
     /// Changes may have been missed.
     pub gap: Option<GapRecord>,
     /// What waits in its quarantine.
@@ -72,17 +73,6 @@ pub struct InForce {
     pub at: DateTime<Utc>,
     /// By whom.
     pub activated_by: String,
-}
-
-/// That, and why, a pipeline is paused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Paused {
-    /// Since when.
-    pub since: DateTime<Utc>,
-    /// By whom.
-    pub by: Option<String>,
-    /// Why.
-    pub reason: Option<String>,
 }
 
 /// What waits in a quarantine.
@@ -144,18 +134,16 @@ pub struct Live {
 pub struct Expected {
     /// When its quarantine is said to grow.
     pub quarantine: Quarantine,
-    /// The hash of the contract that is configured, where one is.
+    /// The hash of the contract that is configured, where it can be read.
     pub contract: Option<String>,
 }
 
 impl Expected {
     /// What is normal for each pipeline of this configuration.
-    ///
-    /// A contract that cannot be read says nothing about the one in force.
     pub fn of(config: &Config) -> BTreeMap<String, Self> {
         let of = |pipeline: &crate::config::Pipeline| Self {
             quarantine: pipeline.quarantine.clone(),
-            contract: Contract::load(&pipeline.contract, pipeline.table.as_deref()).ok().map(|c| c.hash),
+            contract: std::fs::read(&pipeline.contract).ok().map(|bytes| Contract::hash_of(&bytes)),
         };
         config.pipeline.iter().map(|(name, pipeline)| (name.clone(), of(pipeline))).collect()
     }

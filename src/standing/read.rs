@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 
-use super::{Checked, Expected, HeldRun, InForce, Paused, Standing, Waiting};
+use super::{Checked, Expected, HeldRun, InForce, Standing, Waiting};
+use crate::library::pause::Pause;
 use crate::library::pipeline::GapRecord;
 use crate::library::registration::RegistrationState;
 use crate::reconcile::lock::LOCK;
@@ -68,9 +69,7 @@ const STANDINGS: &str = "
            c.name as contract, c.version as contract_version,
            case when p.gap_since is not null
                 then jsonb_build_object('since', p.gap_since, 'reasons', p.gap_reasons) end as gap,
-           case when p.paused_since is not null
-                then jsonb_build_object('since', p.paused_since, 'by', p.paused_by, 'reason', p.paused_reason)
-                end as paused,
+           p.paused_since, p.paused_by, p.paused_reason,
            case when s.pipeline is not null
                 then to_jsonb(s) end as registration,
            s.silent_since, f.in_force, q.reasons, g.growth, g.growing_since, k.checked, r.run, h.held
@@ -143,7 +142,9 @@ struct Row {
     contract: Option<String>,
     contract_version: Option<String>,
     gap: Option<Json<GapRecord>>,
-    paused: Option<Json<Paused>>,
+    paused_since: Option<DateTime<Utc>>,
+    paused_by: Option<String>,
+    paused_reason: Option<String>,
     registration: Option<Json<RegistrationState>>,
     silent_since: Option<DateTime<Utc>>,
     in_force: Option<Json<InForce>>,
@@ -167,7 +168,7 @@ impl Row {
             contract: self.contract,
             contract_version: self.contract_version,
             in_force: self.in_force.map(|Json(in_force)| in_force),
-            paused: self.paused.map(|Json(paused)| paused),
+            paused: Pause::from_columns(self.paused_since, self.paused_by, self.paused_reason),
             gap: self.gap.map(|Json(gap)| gap),
             quarantine: Waiting {
                 open: reasons.values().sum(),

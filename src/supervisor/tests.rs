@@ -44,9 +44,9 @@ fn spawn_worker(supervisor: &mut Supervisor, phase: Phase, name: &'static str, d
 }
 
 /// A stop request after each of these pauses.
-fn requests(pauses_s: &'static [u64]) -> impl Stream<Item = &'static str> + Unpin {
+fn requests(pauses_s: &'static [u64]) -> Requests {
     let due = stream::iter(pauses_s).then(|seconds| sleep(Duration::from_secs(*seconds)).map(|()| "test"));
-    Box::pin(due.chain(stream::pending()))
+    Requests(Box::pin(due.chain(stream::pending())))
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +56,7 @@ async fn phases_stop_in_order_and_each_waits_for_the_one_before() {
     spawn_worker(&mut supervisor, Phase::Work, "applier", 2, &diary);
     spawn_worker(&mut supervisor, Phase::Intake, "http", 3, &diary);
 
-    supervisor.supervise(requests(&[1])).await.unwrap();
+    supervisor.run(&mut requests(&[1])).await.unwrap();
 
     let expected = ["http told", "http done", "applier told", "applier done", "pool told", "pool done"];
     assert_eq!(diary.read(), expected);
@@ -67,9 +67,56 @@ async fn the_caller_can_stop_a_run_too() {
     let (mut supervisor, diary) = (Supervisor::new(GRACE), Diary::default());
     spawn_worker(&mut supervisor, Phase::Intake, "http", 1, &diary);
 
-    supervisor.run_until(sleep(Duration::from_secs(5))).await.unwrap();
+    let stop = CancellationToken::new();
+    let mut requests = Requests::when(stop.clone().cancelled_owned());
+    let ended = tokio::join!(supervisor.run(&mut requests), async { stop.cancel() }).0.unwrap();
+
+    assert_eq!(ended, End::Stop);
+    assert_eq!(diary.read(), ["http told", "http done"]);
+}
+
+/// A task that asks for a renewal after a second, and then for nothing more.
+fn spawn_renewer(supervisor: &mut Supervisor) {
+    let (renewal, stop) = (supervisor.renewal(), supervisor.soft(Phase::Work));
+    supervisor.spawn(Phase::Work, "watch", async move {
+        sleep(Duration::from_secs(1)).await;
+        renewal.cancel();
+        stop.cancelled().await;
+        Ok(())
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_stops_in_the_same_order_and_is_no_end() {
+    let (mut supervisor, diary) = (Supervisor::new(GRACE), Diary::default());
+    spawn_renewer(&mut supervisor);
+    spawn_worker(&mut supervisor, Phase::Work, "applier", 0, &diary);
+    spawn_worker(&mut supervisor, Phase::Intake, "http", 3, &diary);
+
+    assert_eq!(supervisor.run(&mut requests(&[])).await.unwrap(), End::Renewal);
+
+    assert_eq!(diary.read(), ["http told", "http done", "applier told", "applier done"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_during_a_renewal_makes_an_end_of_it_in_order() {
+    let (mut supervisor, diary) = (Supervisor::new(GRACE), Diary::default());
+    spawn_renewer(&mut supervisor);
+    spawn_worker(&mut supervisor, Phase::Intake, "http", 3, &diary);
+
+    assert_eq!(supervisor.run(&mut requests(&[2])).await.unwrap(), End::Stop);
 
     assert_eq!(diary.read(), ["http told", "http done"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_before_a_run_is_heeded_by_it() {
+    let (mut supervisor, diary) = (Supervisor::new(GRACE), Diary::default());
+    spawn_worker(&mut supervisor, Phase::Intake, "http", 0, &diary);
+    let mut requests = requests(&[1]);
+    sleep(Duration::from_secs(5)).await;
+
+    assert_eq!(supervisor.run(&mut requests).await.unwrap(), End::Stop);
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,7 +125,7 @@ async fn a_task_that_ends_unasked_stops_the_others_and_is_named() {
     spawn_worker(&mut supervisor, Phase::Work, "applier", 2, &diary);
     supervisor.spawn(Phase::Intake, "registration", async { Ok(()) });
 
-    let error = supervisor.supervise(requests(&[])).await.unwrap_err();
+    let error = supervisor.run(&mut requests(&[])).await.unwrap_err();
 
     assert_eq!(error.to_string(), "task `registration` ended although nobody had asked it to");
     assert_eq!(diary.read(), ["applier told", "applier done"]);
@@ -89,7 +136,7 @@ async fn a_task_that_fails_is_named_with_its_error_as_the_source() {
     let mut supervisor = Supervisor::new(GRACE);
     supervisor.spawn(Phase::Intake, "http", async { Err(anyhow!("port taken")) });
 
-    let error = supervisor.supervise(requests(&[])).await.unwrap_err();
+    let error = supervisor.run(&mut requests(&[])).await.unwrap_err();
 
     assert_eq!(error.to_string(), "task `http` failed");
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "port taken");
@@ -100,7 +147,7 @@ async fn a_task_that_panics_is_named_with_its_panic_as_the_source() {
     let mut supervisor = Supervisor::new(GRACE);
     supervisor.spawn(Phase::Work, "applier", async { panic!("a bug") });
 
-    let error = supervisor.supervise(requests(&[])).await.unwrap_err();
+    let error = supervisor.run(&mut requests(&[])).await.unwrap_err();
 
     assert_eq!(error.to_string(), "task `applier` panicked");
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("a bug"));
@@ -116,7 +163,7 @@ async fn a_failure_while_stopping_is_reported_and_the_rest_still_drains() {
     });
     spawn_worker(&mut supervisor, Phase::Work, "applier", 1, &diary);
 
-    let error = supervisor.supervise(requests(&[1])).await.unwrap_err();
+    let error = supervisor.run(&mut requests(&[1])).await.unwrap_err();
 
     assert_eq!(error.to_string(), "task `http` failed");
     assert_eq!(diary.read(), ["applier told", "applier done"]);
@@ -130,7 +177,7 @@ async fn whoever_outlives_the_grace_period_is_named_and_dropped() {
     spawn_worker(&mut supervisor, Phase::Work, "applier", 1, &diary);
     let (hard, began) = (supervisor.hard(), Instant::now());
 
-    let error = supervisor.supervise(requests(&[1])).await.unwrap_err();
+    let error = supervisor.run(&mut requests(&[1])).await.unwrap_err();
 
     assert_eq!(error.to_string(), "had to drop what did not end within 10 s: slow applier");
     assert!(hard.is_cancelled());
@@ -145,7 +192,7 @@ async fn a_second_request_ends_everything_at_once() {
     spawn_worker(&mut supervisor, Phase::Work, "applier", 1, &diary);
     let began = Instant::now();
 
-    let error = supervisor.supervise(requests(&[1, 2])).await.unwrap_err();
+    let error = supervisor.run(&mut requests(&[1, 2])).await.unwrap_err();
 
     assert_eq!(error.to_string(), "a second stop request ended everything at once; still at work: http");
     assert_eq!(began.elapsed().as_secs(), 3);
@@ -154,7 +201,7 @@ async fn a_second_request_ends_everything_at_once() {
 
 #[tokio::test]
 async fn sigterm_is_a_stop_request() {
-    let mut requests = Box::pin(signals().unwrap());
+    let mut requests = Requests::signals().unwrap();
     nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).unwrap();
     assert_eq!(requests.next().await, Some("SIGTERM"));
 }

@@ -9,32 +9,21 @@ use crate::contract::{Contract, Identifier};
 use crate::library::facts::{self, Strictness};
 use crate::library::session;
 use crate::library::statement::TableSql;
+use crate::serve::parts::Judge;
 
 /// Examines a pipeline, and its table if the library can be asked.
 pub(super) async fn examine(
     name: &str,
     pipeline: &Pipeline,
-    library: Option<&mut PgConnection>,
+    mut library: Option<&mut PgConnection>,
     findings: &mut Findings,
 ) {
-    let check = format!("{name}: contract");
-    match Contract::load(&pipeline.contract, pipeline.table.as_deref()) {
-        Ok(contract) => {
-            findings.ok(&check, format!("{} {}", contract.name, contract.version));
-            if let Some(conn) = library {
-                table(name, &contract, conn, findings).await;
-            }
-            if let Some(reference) = &pipeline.reference {
-                examine_reference(name, &contract, &reference.postgres, findings).await;
-            }
+    if let Some(contract) = contract(name, pipeline, library.as_deref_mut(), findings).await {
+        if let Some(conn) = library {
+            table(name, &contract, conn, findings).await;
         }
-        Err(error) => {
-            let file = pipeline.contract.display();
-            findings.fail(
-                &check,
-                format!("{:#}", anyhow::Error::new(error)),
-                format!("see `accord contract lint {file}`"),
-            );
+        if let Some(reference) = &pipeline.reference {
+            examine_reference(name, &contract, &reference.postgres, findings).await;
         }
     }
     if let Some(reconcile) = &pipeline.reconcile {
@@ -43,6 +32,38 @@ pub(super) async fn examine(
     if let Some(register) = pipeline.register() {
         network::sender(name, register, findings).await;
     }
+}
+
+/// The contract that judges the pipeline: the one in force, where the library knows one.
+async fn contract(
+    name: &str,
+    pipeline: &Pipeline,
+    library: Option<&mut PgConnection>,
+    findings: &mut Findings,
+) -> Option<Contract> {
+    let check = format!("{name}: contract");
+    let file = pipeline.contract.display();
+    let judge = match library {
+        Some(conn) => Judge::of(conn, name, pipeline).await,
+        None => Contract::load(&pipeline.contract, pipeline.table.as_deref())
+            .map(Judge::of_file)
+            .map_err(anyhow::Error::new),
+    };
+    let Judge { contract, notice, .. } = judge
+        .inspect_err(|error| {
+            findings.fail(&check, format!("{error:#}"), format!("see `accord contract lint {file}`"));
+        })
+        .ok()?;
+    let judges = format!("{} {}", contract.name, contract.version);
+    match notice {
+        None => findings.ok(&check, judges),
+        Some(_) => findings.warn(
+            &check,
+            format!("{judges} judges, and {file} is another document"),
+            format!("see what it would mean: `accord contract preview {file} --pipeline {name}`"),
+        ),
+    }
+    Some(contract)
 }
 
 /// When the pipeline is reconciled by itself, and what for.

@@ -5,7 +5,6 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{ArgGroup, Args};
@@ -17,7 +16,8 @@ use super::{Desk, FilterArgs, tell};
 use crate::apply::{Applier, Stop};
 use crate::change::Outcome;
 use crate::cli::output::{pretty, print};
-use crate::contract::Contract;
+use crate::cli::reach;
+use crate::cli::who::who;
 use crate::contract::gate::Gate;
 use crate::library::quarantine::close::{self, Decided, Decision};
 use crate::library::quarantine::read::State;
@@ -55,12 +55,6 @@ pub struct DecisionArgs {
     /// Why; it is kept.
     #[arg(long, value_name = "TEXT")]
     because: String,
-}
-
-/// Who is asking, as the mark says.
-fn who() -> String {
-    let user = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
-    format!("{user} (command line)")
 }
 
 /// What came of a replay.
@@ -167,8 +161,8 @@ impl Waist {
         let pipeline = desk.config.pipeline.get(name).with_context(|| {
             format!("the entry's pipeline `{name}` is not configured; there is: {}", names(desk))
         })?;
-        let contract = Arc::new(Contract::load(&pipeline.contract, pipeline.table.as_deref())?);
-        let known = parts::enroll(&desk.connect, name, contract).await?;
+        let known = parts::enroll(&desk.connect, name, pipeline, "quarantine replay").await?;
+        reach::tell(known.notice.as_deref());
         let gate = Gate::new(known.contract);
         let metrics = Metrics::new().pipeline(name);
         let settings = parts::waist_settings(name, pipeline, &gate, &desk.connect, &metrics)?;

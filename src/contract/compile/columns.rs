@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::contract::UnknownFields;
-use crate::contract::column::{Column, ColumnType, Identifier};
+use crate::contract::column::{Column, ColumnType, Identifier, is_sensitive};
 use crate::contract::document::{LogicalType, Object, Property};
 use crate::contract::finding::Findings;
 use crate::contract::schema::{self, Shape};
@@ -75,10 +75,21 @@ fn column(
         // A key is never null, whether or not the document says so twice.
         required: property.required || property.primary_key,
         unique: property.unique,
-        classification: property.classification.clone(),
+        classification: classification(property).map(str::to_owned),
         field,
     };
     Some((column, logical))
+}
+
+/// How the property is classified. A structured value with a sensitive part is sensitive as a whole: it is shown, or
+/// masked, as one.
+fn classification(property: &Property) -> Option<&str> {
+    let own = property.classification.as_deref();
+    if own.is_some_and(is_sensitive) {
+        return own;
+    }
+    let parts = property.parts("");
+    parts.into_iter().find_map(|(part, _)| classification(part).filter(|word| is_sensitive(word))).or(own)
 }
 
 /// The column's type and what its values are; one may be told by the other.

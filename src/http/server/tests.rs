@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use axum::Router;
 use axum::routing::get;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -19,10 +20,14 @@ struct Running {
 }
 
 async fn run(router: Router, limits: Limits) -> Running {
+    run_behind(Door::open(router), limits).await
+}
+
+async fn run_behind(door: Door, limits: Limits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, router, limits, stop.clone()));
+    let server = tokio::spawn(serve(listener, door, limits, stop.clone()));
     Running { address, stop, server }
 }
 
@@ -150,4 +155,48 @@ async fn a_panic_costs_one_request() {
     assert!(first.starts_with("HTTP/1.1 500") && first.contains("application/problem+json"), "{first}");
     assert!(!answer.contains("on purpose"), "{answer}");
     assert!(second.ends_with("127.0.0.1"));
+}
+
+/// A route that answers with a word.
+fn says(word: &'static str) -> Router {
+    Router::new().route("/", get(async move || word))
+}
+
+#[tokio::test]
+async fn a_shut_door_keeps_callers_waiting_until_the_next_router_answers_them() {
+    let (router, entered, release) = held();
+    let door = Door::open(router);
+    let server = run_behind(door.clone(), Limits::default()).await;
+    let inside = server.open(GET).await;
+    entered.notified().await;
+    // Open before the door is shut, and used afterwards: no connection is closed for that.
+    let mut kept = TcpStream::connect(server.address).await.unwrap();
+
+    let shut = door.shut();
+    kept.write_all(GET.as_bytes()).await.unwrap();
+    let mut outside = server.open(GET).await;
+    let mut byte = [0];
+    let early = timeout(Duration::from_millis(200), outside.read_exact(&mut byte)).await;
+    assert!(early.is_err(), "somebody was let in by a shut door");
+    assert!(timeout(Duration::from_millis(100), shut.emptied()).await.is_err(), "somebody is still inside");
+    release.notify_one();
+    timeout(PATIENCE, shut.emptied()).await.expect("nobody is inside any more");
+    assert!(rest(inside).await.ends_with("held"));
+
+    shut.open(says("next"));
+    for stream in [kept, outside] {
+        assert!(rest(stream).await.ends_with("next"));
+    }
+}
+
+#[tokio::test]
+async fn when_nothing_comes_any_more_those_who_wait_are_told() {
+    let door = Door::open(says("hello"));
+    let server = run_behind(door.clone(), Limits::default()).await;
+    let shut = door.shut();
+    let waiting = server.open(GET).await;
+    drop(shut);
+    let answer = rest(waiting).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(server.ask(GET).await.starts_with("HTTP/1.1 503"));
 }

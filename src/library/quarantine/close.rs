@@ -1,7 +1,8 @@
 //! Closing entries by a person's decision: discard, and purge.
 //!
-//! Promises: a mark stays, with when, who and why; purge leaves nothing of what the sender sent, except bytes that
-//! another entry still needs, and then says so. Must not know: who may decide.
+//! Promises: a mark stays, with the row's key and with when, who and why; purge leaves nothing else of what the sender
+//! sent, except bytes that another entry still needs, and then says so. What was applied is the library's and the
+//! ledger's. Must not know: who may decide.
 
 use sqlx::{Connection as _, PgConnection};
 
@@ -120,8 +121,19 @@ async fn erase(conn: &mut PgConnection, id: i64, decision: Decision<'_>) -> Resu
     .map(drop)
 }
 
+/// The hashes of the edits that are kept beside these entries.
+pub(super) async fn edits(conn: &mut PgConnection, entries: &[i64]) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+    sqlx::query_scalar("select edit from accord.quarantine where id = any($1) and edit is not null")
+        .bind(entries)
+        .fetch_all(conn)
+        .await
+}
+
 /// Erases those of the bytes that no entry needs any more; gives how many entries need the others.
-async fn erase_bytes(conn: &mut PgConnection, hashes: &[Vec<u8>]) -> Result<i64, sqlx::Error> {
+pub(super) async fn erase_bytes(conn: &mut PgConnection, hashes: &[Vec<u8>]) -> Result<i64, sqlx::Error> {
+    if hashes.is_empty() {
+        return Ok(0);
+    }
     // Whoever is about to refer to these bytes has locked them: after this wait, it is seen who does.
     sqlx::query("select from accord.body where hash = any($1) order by hash for update")
         .bind(hashes)

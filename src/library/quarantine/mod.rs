@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgExecutor, Row as _};
 
 use crate::change::{Body, Outcome, Violation};
+use crate::library::pause;
 use crate::library::pipeline::Ids;
 
 /// An entry to keep.
@@ -37,7 +38,8 @@ pub struct Entry<'a> {
     pub row: Option<String>,
 }
 
-/// Rules whose refusal waiting may heal: a parent or a whole row may still come, a lock may be gone.
+/// Rules whose refusal waiting may heal: a parent or a whole row may still come, a lock may be gone. (What a pause
+/// keeps is due at once, and held back by the pause alone: ending it needs no word about any entry.)
 const HEALING: [&str; 3] = ["foreignKey", "incomplete", "timeout"];
 
 /// Keeps entries and their bodies; gives the entries' ids, in order.
@@ -69,7 +71,7 @@ pub async fn keep(
              (pipeline, contract, at, position, key, reason, violations, origin, event_id, body, pointer, row,
               next_attempt_at)
          select $1, $2, $3, position, key, reason, violations::jsonb, origin, event_id, body, pointer, row::jsonb,
-             case when reason = any($13) then $3 + interval '2 seconds' end
+             case when reason = any($13) then $3 + interval '2 seconds' when reason = $14 then $3 end
          from unnest($4::int8[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::bytea[],
                      $11::text[], $12::text[])
              with ordinality as e(position, key, reason, violations, origin, event_id, body, pointer, row, n)
@@ -89,6 +91,7 @@ pub async fn keep(
     .bind(entries.iter().map(|e| e.pointer).collect::<Vec<_>>())
     .bind(entries.iter().map(|e| e.row.as_deref()).collect::<Vec<_>>())
     .bind(&HEALING[..])
+    .bind(pause::RULE)
     .fetch_all(conn)
     .await?;
     rows.iter().map(|row| row.try_get(0)).collect()
@@ -113,6 +116,8 @@ pub async fn tried(conn: &mut PgConnection, at: DateTime<Utc>, tries: &[Try<'_>]
     if tries.is_empty() {
         return Ok(());
     }
+    let edited: Vec<i64> = tries.iter().filter(|t| t.edit.is_some()).map(|t| t.entry).collect();
+    let replaced = if edited.is_empty() { Vec::new() } else { close::edits(&mut *conn, &edited).await? };
     let mut edits: Vec<Option<[u8; 32]>> = Vec::with_capacity(tries.len());
     for edit in tries.iter().map(|t| t.edit) {
         let hash = edit.map(Body::sha256);
@@ -155,9 +160,10 @@ pub async fn tried(conn: &mut PgConnection, at: DateTime<Utc>, tries: &[Try<'_>]
     .bind(tries.iter().map(violations).collect::<Vec<_>>())
     .bind(tries.iter().map(left_over).collect::<Vec<_>>())
     .bind(tries.iter().map(|t| t.outcome.position()).collect::<Vec<_>>())
-    .execute(conn)
-    .await
-    .map(drop)
+    .execute(&mut *conn)
+    .await?;
+    // Nobody could find an edit that another one has replaced, and so nobody could purge it.
+    close::erase_bytes(conn, &replaced).await.map(drop)
 }
 
 /// Which of these (key, hash of the body) wait already, by their index: open entries of this origin that this

@@ -49,7 +49,7 @@ impl State {
 
 /// Which entries; what is not said does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "an object")]
 pub struct Filter {
     /// Of this pipeline.
     #[serde(skip_serializing_if = "Option::is_none")]

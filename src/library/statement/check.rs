@@ -113,14 +113,18 @@ impl<'a> CheckSql<'a> {
         Draft::new(&format!("select count(*)::text {}", self.referring_to_nothing(columns, to))).done()
     }
 
-    /// The contract's own query, as one row of JSON: an object with a field for each of its columns.
+    /// The contract's own query, as one row of JSON: an array of its columns' values.
     ///
     /// As the source of another it can be nothing but a query, and one statement is all that is prepared.
     pub fn own(&self, text: &str, property: Option<usize>) -> Statement {
         let text = self.fill_in(text.trim().trim_end_matches(';'), property);
         let shown = text.clone();
-        let mut statement =
-            Draft::new(&format!("select row_to_json(q)::text from (\n{text}\n) q limit 2")).done();
+        let mut statement = Draft::new(&format!(
+            // By columns: an object of them would have one field for two columns of the same name.
+            "select (select coalesce(json_agg(value), '[]') from json_each(row_to_json(q)))::text \
+                 from (\n{text}\n) q limit 2"
+        ))
+        .done();
         statement.shown = shown;
         statement
     }
@@ -271,7 +275,11 @@ impl Draft {
     /// The condition under which a value breaks its promise.
     fn test(&mut self, column: &Column, test: &Test) {
         let name = &column.name;
-        let (value, cast) = comparable(column);
+        let (value, cast) = match test {
+            // A list may hold what is no value of the type at all, such as "n/a" for a date.
+            Test::Missing(_) | Test::Outside(_) if !column.ty.is_number() => (format!("{name}::text"), ""),
+            _ => comparable(column),
+        };
         match test {
             Test::Null => self.words(&format!("{name} is null")),
             Test::Missing(list) if list.is_empty() => self.words(&format!("{name} is null")),

@@ -180,7 +180,7 @@ fn cast(ty: ColumnType) -> &'static str {
 }
 
 /// How a column is read: as its carrier.
-fn shown_as(ty: ColumnType) -> &'static str {
+pub(super) fn shown_as(ty: ColumnType) -> &'static str {
     match ty {
         // Another table's column may be narrower.
         ColumnType::SmallInt | ColumnType::Integer | ColumnType::BigInt => "::int8",

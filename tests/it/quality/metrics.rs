@@ -208,3 +208,25 @@ async fn repeats_are_counted_over_several_columns_and_nulls_equal_nothing() {
     assert!(key.reason.as_deref().unwrap().contains("unique index"), "{key:?}");
     assert_eq!(of(&results, "unknown").outcome, NotExecuted);
 }
+
+#[tokio::test]
+async fn an_index_over_several_columns_lets_one_of_them_repeat() {
+    let table = Table::new(
+        "create table t (id integer primary key, a text, b integer, unique (a, b));
+         create unique index on t (b) where id > 1; create unique index on t (lower(a)) where id < 0;
+         insert into t values (1, 'x', 1), (2, 'x', 2), (3, 'y', 1)",
+    )
+    .await;
+    let results = table
+        .check(&schema(
+            "{metric: duplicateValues, mustBe: 0}",
+            "{id: b, metric: duplicateValues, mustBe: 0, arguments: {properties: [b]}},
+             {id: both, metric: duplicateValues, mustBe: 0, arguments: {properties: [b, a]}}",
+        ))
+        .await;
+    for (id, value, outcome) in
+        [("a.duplicateValues", "1", Failed), ("b", "1", Failed), ("both", "0", Passed)]
+    {
+        assert_eq!(told(of(&results, id)), (value.to_owned(), outcome), "{id}");
+    }
+}

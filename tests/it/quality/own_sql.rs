@@ -43,7 +43,13 @@ async fn a_query_gives_one_value_and_its_placeholders_are_quoted_names() {
                {id: no-column, type: sql, query: "select count({property}) from {object}", mustBe: 1},
                {id: two-rows, type: sql, query: "select id from {object}", mustBe: 1},
                {id: two-columns, type: sql, query: "select 1 as a, 2 as b", mustBe: 1},
-               {id: wrong, type: sql, query: "select nonsense from {object}", mustBe: 1}"#,
+               {id: two-alike, type: sql, query: "select count(*), count(a) from (select 1 as a) as one", mustBe: 1},
+               {id: no-columns, type: sql, query: "select from {object} limit 1", mustBe: 1},
+               {id: list, type: sql, query: "select json_build_array(1)", mustBe: 1},
+               {id: endless, type: sql, query: "select repeat('x', 100000)", mustBe: 1},
+               {id: unknown, type: sql, query: "select null", mustNotBe: 1},
+               {id: wrong, type: sql, query: "select nonsense from {object}", mustBe: 1},
+               {id: wrong-warning, type: sql, query: "select nonsense", mustBe: 1, severity: warning}"#,
         ))
         .await;
     for (id, value, outcome) in [
@@ -59,13 +65,23 @@ async fn a_query_gives_one_value_and_its_placeholders_are_quoted_names() {
         ("no-column", "null", NotExecuted),
         ("two-rows", "null", NotExecuted),
         ("two-columns", "null", NotExecuted),
+        ("two-alike", "null", NotExecuted),
+        ("no-columns", "null", NotExecuted),
+        ("list", "[1]", Failed),
+        ("endless", "null", NotExecuted),
+        ("unknown", "null", Failed),
         ("wrong", "null", NotExecuted),
     ] {
         assert_eq!(told(of(&results, id)), (value.to_owned(), outcome), "{:?}", of(&results, id));
     }
     let shown = of(&results, "plain").sql.as_deref();
     assert_eq!(shown, Some(r#"select count(*) from "t" where "a ""b" is null"#));
-    assert!(of(&results, "wrong").reason.as_deref().unwrap().contains("nonsense"));
+    let wrong = of(&results, "wrong");
+    assert!(wrong.inconclusive && wrong.reason.as_deref().unwrap().contains("nonsense"), "{wrong:?}");
+    let lost = of(&results, "no-column").reason.as_deref().unwrap();
+    assert!(lost.contains("write the rule under the property"), "{lost}");
+    let warning = of(&results, "wrong-warning");
+    assert_eq!((warning.outcome, warning.inconclusive), (NotExecuted, false), "a warning decides nothing");
 }
 
 #[tokio::test]
@@ -129,4 +145,41 @@ async fn a_query_that_hangs_is_given_up() {
         assert_eq!(hangs.reason.as_deref(), Some("it took longer than 0.3 s"));
     }
     assert_eq!(of(&results, "rowCount").outcome, Passed);
+}
+
+#[tokio::test]
+async fn a_table_that_is_too_slow_is_not_asked_for_each_rule_anew() {
+    let table = Table::new(
+        "create function slow(integer) returns integer language sql volatile as 'select 1 from pg_sleep(3600)';
+         create table base (id integer, a text); insert into base values (1, 'x');
+         create view t as select slow(id) as id, a as \"a \"\"b\" from base",
+    )
+    .await;
+    let rules: Vec<String> =
+        (0..10).map(|n| format!("{{id: r{n}, metric: nullValues, mustBeLessThan: {n}}}")).collect();
+    let document = schema("", "").replace(
+        "primaryKey: true, required: true}",
+        &format!("primaryKey: true, quality: [{}]}}", rules.join(", ")),
+    );
+    let choice = Choice { patience: Duration::from_millis(100), ..Choice::default() };
+    let results = table.check_patiently(&document, choice).await;
+    let reasons: Vec<&str> =
+        (0..10).map(|n| of(&results, &format!("r{n}")).reason.as_deref().unwrap()).collect();
+    assert_eq!(
+        reasons.iter().filter(|reason| **reason == "it took longer than 0.1 s").count(),
+        1,
+        "{reasons:?}"
+    );
+    assert!(reasons[9].contains("rules before it took too long"), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn a_table_that_somebody_locked_is_waited_for_but_not_for_ever() {
+    let table = Table::new(TABLE).await;
+    let mut holder = table.database.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table t").execute(&mut *holder).await.unwrap();
+    let choice = Choice { patience: Duration::from_millis(300), ..Choice::default() };
+    let results = table.check_patiently(&schema("", "{metric: rowCount, mustBe: 2}"), choice).await;
+    assert_eq!(of(&results, "rowCount").outcome, NotExecuted);
+    holder.rollback().await.unwrap();
 }

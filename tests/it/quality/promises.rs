@@ -195,10 +195,85 @@ async fn a_table_that_drifted_is_told_and_spoils_no_other_rule() {
 }
 
 #[tokio::test]
+async fn a_key_of_other_columns_and_a_column_that_computes_itself_are_drift() {
+    let table = Table::new(
+        "create table t (id integer, a varchar(10) primary key, gone text generated always as (lower(a)) stored)",
+    )
+    .await;
+    let results = table.check(DRIFTED).await;
+    let schema = of(&results, "schema");
+    assert_eq!(told(schema), ("2".to_owned(), Failed));
+    for piece in ["\"gone\" of \"t\" is generated", "the primary key is (a)"] {
+        assert!(schema.reason.as_deref().unwrap().contains(piece), "{schema:?}");
+    }
+}
+
+#[tokio::test]
 async fn one_rule_can_be_asked_for_alone() {
     let table = Table::new("create table t (id integer primary key, a varchar(10), gone text)").await;
     let choice = Choice { rule: Some("a.required"), ..Choice::default() };
     let results = table.check_patiently(DRIFTED, choice).await;
     assert_eq!(results.len(), 1);
     assert_eq!(results[0].id, "a.required");
+}
+
+#[tokio::test]
+async fn a_list_may_hold_what_is_no_value_of_its_columns_type() {
+    let table = Table::new(
+        "create table t (id integer primary key, day date, at timestamptz, u uuid, n numeric);
+         insert into t values
+             (1, '1900-01-01', '2020-01-01 00:00+00', '00000000-0000-0000-0000-00000000000a', 0),
+             (2, 'infinity', null, null, 'NaN'),
+             (3, '2020-01-01', '2020-01-02 00:00+00', '00000000-0000-0000-0000-00000000000b', 7)",
+    )
+    .await;
+    let rule = |id: &str, list: &str| {
+        format!(
+            "quality: [{{id: {id}, metric: missingValues, mustBe: 0, arguments: {{missingValues: [{list}]}}}}]"
+        )
+    };
+    let results = table
+        .check(&format!(
+            "schema:
+  - name: t
+    properties:
+      - {{name: id, logicalType: integer, physicalType: integer, primaryKey: true, required: true}}
+      - {{name: day, logicalType: date, physicalType: date, {}}}
+      - {{name: at, logicalType: timestamp, physicalType: timestamptz, {}}}
+      - {{name: u, logicalType: string, physicalType: uuid, {}}}
+      - {{name: n, logicalType: number, physicalType: numeric, {}}}
+",
+            rule("days", "'', 'n/a', '1900-01-01', infinity"),
+            rule("instants", "'2020-01-01T01:00:00+01:00', TBD"),
+            rule("ids", "'', '00000000-0000-0000-0000-00000000000A'"),
+            rule("numbers", "'', 'n/a', '0.00'"),
+        ))
+        .await;
+    for (id, keys) in
+        [("days", &["1", "2"][..]), ("instants", &["1", "2"]), ("ids", &["1", "2"]), ("numbers", &["1"])]
+    {
+        let result = of(&results, id);
+        assert_eq!(told(result), (keys.len().to_string(), Failed), "{result:?}");
+        assert_eq!(result.keys, keys, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn rows_are_not_named_by_a_key_that_is_sensitive() {
+    let table =
+        Table::new("create table t (mail text primary key, a text); insert into t values ('me@here', null)")
+            .await;
+    let results = table
+        .check(
+            "schema:
+  - name: t
+    properties:
+      - {name: mail, logicalType: string, physicalType: text, primaryKey: true, required: true, classification: PII}
+      - {name: a, logicalType: string, physicalType: text, required: true}
+",
+        )
+        .await;
+    let result = of(&results, "a.required");
+    assert_eq!(told(result), ("1".to_owned(), Failed));
+    assert!(result.keys.is_empty(), "{result:?}");
 }

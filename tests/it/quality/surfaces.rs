@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Accord, Fragrances, PASSWORD, Told, accord, eventually};
+use accord::contract::Contract;
+use accord::library::check_result;
+use accord::quality::{CheckError, Choice, check_and_keep};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::harness::{Accord, Fragrances, PASSWORD, Told, accord, eventually, free_port};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -162,6 +167,25 @@ async fn the_api_takes_a_check_and_tells_what_became_of_it() {
         not_passed(&run).iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(),
         ["name.minLength", "names-are-names", "names-are-trimmed"]
     );
+    let short = run["results"].as_array().unwrap().iter().find(|result| result["id"] == "name.minLength");
+    let short = short.unwrap();
+    for (field, value) in [
+        ("name", json!("No name is shorter than 1")),
+        ("dimension", json!("conformity")),
+        ("severity", json!("error")),
+        ("outcome", json!("failed")),
+        ("value", json!(1)),
+        ("unit", json!("rows")),
+        ("threshold", json!({"mustBe": 0})),
+        ("rows", json!(20)),
+        ("keys", json!(["3"])),
+        ("reason", json!(null)),
+    ] {
+        assert_eq!(short[field], value, "{field}: {short}");
+    }
+    assert!(short["sql"].as_str().unwrap().starts_with("select count(*)"), "{short}");
+    assert!(short["duration_ms"].as_f64().unwrap() > 0.0, "{short}");
+
     let listed = get(url("/api/v1/checks?pipeline=fragrances&limit=1")).await;
     assert_eq!(listed["data"][0]["id"], 1);
     assert_eq!(get(url("/api/v1/checks?pipeline=other")).await["data"], json!([]));
@@ -174,6 +198,7 @@ async fn the_api_takes_a_check_and_tells_what_became_of_it() {
         (client.get(url("/api/v1/checks/99")), 404),
         (client.get(url("/api/v1/checks/x")), 404),
         (client.get(url("/api/v1/checks?from=1")), 400),
+        (client.get(url("/api/v1/checks?pipeline=%00")), 400),
         (client.delete(url("/api/v1/checks")), 405),
         (client.get(url("/api/v1/checks")).header("x-forwarded-for", "203.0.113.9"), 403),
     ] {
@@ -182,4 +207,51 @@ async fn the_api_takes_a_check_and_tells_what_became_of_it() {
         assert_eq!(answer.headers()["content-type"], "application/problem+json", "{answer:?}");
     }
     drop(server);
+}
+
+#[tokio::test]
+async fn a_run_that_could_not_be_done_says_why() {
+    let fragrances = Fragrances::seeded(5).await;
+    assert_eq!(ask(&fragrances, &["migrate"]).await.code, Some(0));
+    let pool = &fragrances.library.pool;
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/contracts/fragrances.yaml");
+    let contract = Contract::load(shipped, None).unwrap();
+    let nobody = fragrances.library.url.parse::<PgConnectOptions>().unwrap().port(free_port());
+    let checked = check_and_keep(pool, &nobody, "fragrances", &contract, Choice::default()).await;
+    assert!(matches!(checked, Err(CheckError::Database(_))), "{checked:?}");
+    let run = check_result::one(pool, 1).await.unwrap().unwrap();
+    assert_eq!(run.state, "error");
+    assert!(run.error.as_deref().unwrap().contains("refused"), "the cause is kept: {run:?}");
+}
+
+#[tokio::test]
+async fn a_check_that_a_stop_cuts_short_says_so() {
+    let fragrances = Fragrances::seeded(5).await;
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/contracts/fragrances.yaml");
+    let file = fragrances.config().with_file_name("contract.yaml");
+    let contract = std::fs::read_to_string(shipped).unwrap();
+    let slow = contract.replace(
+        "query: select count(*) from {object} where {property} > 1000",
+        "query: select count(*) from pg_sleep(50)",
+    );
+    assert_ne!(contract, slow);
+    std::fs::write(&file, slow).unwrap();
+    fragrances.configure(|config| config.replace(shipped, file.to_str().unwrap()));
+    let config = std::fs::read_to_string(fragrances.config()).unwrap();
+    let mut server = Accord::serve(&config, fragrances.http).await.unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for _ in 0..2 {
+        let asked =
+            client.post(format!("{}/api/v1/checks", server.url)).json(&json!({"pipeline": "fragrances"}));
+        assert_eq!(asked.send().await.unwrap().status(), 202);
+    }
+    server.process.terminate();
+    assert!(server.process.wait().await.success());
+    for run in [1, 2] {
+        let run = check_result::one(&fragrances.library.pool, run).await.unwrap().unwrap();
+        assert_eq!(
+            (run.state.as_str(), run.error.as_deref()),
+            ("error", Some("the server was stopped: ask again"))
+        );
+    }
 }

@@ -47,6 +47,13 @@ async fn entries_are_listed_by_what_they_are_asked_for() {
     ] {
         assert_eq!(ids(&server, query).await, found, "{query}");
     }
+    sqlx::raw_sql("update accord.quarantine set at = at - interval '1 day' where id = 1")
+        .execute(&server.library.pool)
+        .await
+        .unwrap();
+    assert_eq!(ids(&server, "?older_than=1h").await, [1]);
+    assert_eq!(ids(&server, "?newer_than=1h").await, [3, 2]);
+
     let first = server.get("/api/v1/quarantine?limit=2&rule=minimum&state=any").await.json();
     assert_eq!(first["next"], json!(null), "two there are");
     let mut next = "/api/v1/quarantine?limit=1&state=any".to_owned();
@@ -225,4 +232,35 @@ async fn bad_input_is_answered_with_what_would_be_good() {
         assert_eq!((reply.status, &reply.json()["state"]), (200, &json!("open")), "{odd}: {reply:?}");
     }
     assert_eq!(ids(&server, "").await, [3, 2, 1], "nothing was lost on the way");
+}
+
+#[tokio::test]
+async fn the_next_page_asks_for_the_same_and_begins_where_the_last_one_ended() {
+    let server = quarantined().await;
+    // Beside its first reason, entry 4 breaks a second rule.
+    assert_eq!(server.send(r#"{"fragrance_id":4,"cost":-4,"forbidden":"perhaps"}"#).await.status, 202);
+    assert_eq!(ids(&server, "?rule=type").await, [4]);
+    assert_eq!(ids(&server, "?rule=minimum").await, [4, 2, 1]);
+    assert_eq!(post(&server, "/2/discard", r#"{"reason": "a test"}"#).await.0.status, 200);
+
+    for (asked, found) in [
+        ("rule=minimum", vec![4, 1]),
+        ("rule=minimum&state=any&pipeline=fragrances&newer_than=1h", vec![4, 2, 1]),
+        ("state=discarded&key=2&reason=minimum", vec![2]),
+    ] {
+        let mut next = format!("/api/v1/quarantine?limit=1&{asked}");
+        let mut seen = Vec::new();
+        while !next.is_empty() {
+            let page = server.get(&next).await.json();
+            seen.extend(page["data"].as_array().unwrap().iter().map(|entry| entry["id"].as_i64().unwrap()));
+            // What comes in meanwhile is newer than any page that is still to come.
+            assert_eq!(server.send(r#"{"fragrance_id":5,"cost":-5}"#).await.status, 202);
+            next = page["next"].as_str().unwrap_or_default().to_owned();
+        }
+        assert_eq!(seen, found, "{asked}");
+        sqlx::raw_sql("delete from accord.quarantine where key = '5'")
+            .execute(&server.library.pool)
+            .await
+            .unwrap();
+    }
 }

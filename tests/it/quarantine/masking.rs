@@ -4,6 +4,7 @@ use accord::change::Body;
 use accord::library::quarantine::read;
 use accord::quarantine::Mask;
 
+use super::replayer;
 use crate::harness::{ITEM, Waist, Wish};
 
 const SECRET: &str = "424242";
@@ -64,6 +65,82 @@ async fn sensitive_values_are_masked_wherever_they_can_appear() {
     }
     let names = shown(&waist, false).await.iter().filter(|text| text.contains("iris")).count();
     assert_eq!(names, 6, "what is public is shown");
+}
+
+#[tokio::test]
+async fn tries_and_edits_are_masked_as_the_original_is() {
+    let contract = contract();
+    let waist = Waist::new(Wish { contract: &contract, ..Wish::default() }).await;
+    waist.send(r#"{"id":1,"price":424242}"#).await;
+    let edit = br#"{"id":1,"price":"424242x"}"#.to_vec();
+    let outcome = replayer(&waist).one(1, Some(edit)).await.unwrap();
+    let answer = |mask: Mask<'_>| serde_json::to_string(&mask.outcome(outcome.clone())).unwrap();
+    assert!(answer(Mask::Raw).contains(SECRET) && !answer(Mask::By(waist.gate.contract())).contains(SECRET));
+    assert_eq!(shown(&waist, true).await[0].matches("424242x").count(), 2, "edit and newest violation");
+    assert!(!shown(&waist, false).await[0].contains(SECRET), "{}", shown(&waist, false).await[0]);
+}
+
+#[tokio::test]
+async fn a_sensitive_key_is_masked_wherever_it_stands() {
+    let contract = "
+apiVersion: v3.1.0
+kind: DataContract
+id: items
+version: 1.0.0
+status: active
+schema:
+  - name: item
+    properties:
+      - {name: code, logicalType: string, physicalType: text, primaryKey: true, required: true, classification: restricted}
+      - {name: name, logicalType: string, physicalType: varchar(20), required: true}
+      - {name: price, logicalType: number, physicalType: numeric}
+";
+    let table = "create table item (code text primary key, name varchar(20) not null, price numeric)";
+    let waist = Waist::new(Wish { contract, table, ..Wish::default() }).await;
+    // Of an unknown row, of a row too much, and of no row at all.
+    for body in
+        [r#"{"code":"424242","price":1}"#, r#"{"code":"424242","price":"x"}"#, r#"{"code":{"a":"424242"}}"#]
+    {
+        assert_eq!(waist.send(body).await[0].outcome.as_str(), "quarantined", "{body}");
+    }
+    let edit = br#"{"code":"424242-2","name":"x","price":1}"#.to_vec();
+    assert_eq!(replayer(&waist).one(2, Some(edit)).await.unwrap().as_str(), "quarantined", "another row");
+    assert!(shown(&waist, true).await.iter().all(|text| text.contains(SECRET)));
+    for text in shown(&waist, false).await {
+        assert!(!text.contains(SECRET), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_sensitive_part_makes_its_whole_value_sensitive() {
+    let part = "logicalType: object, physicalType: jsonb, properties: [
+        {name: city, logicalType: string},
+        {name: street, logicalType: string, classification: restricted, logicalTypeOptions: {maxLength: 3}}]";
+    let contract = ITEM.replace("logicalType: string, physicalType: text", part);
+    let table = "create table item (id integer primary key, name varchar(20), price numeric, tag jsonb)";
+    let waist = Waist::new(Wish { contract: &contract, table, ..Wish::default() }).await;
+    waist.send(r#"{"id":1,"name":"iris","tag":{"city":"Bonn","street":"424242"}}"#).await;
+    assert!(shown(&waist, true).await[0].contains(SECRET));
+    let masked = &shown(&waist, false).await[0];
+    assert!(!masked.contains(SECRET) && masked.contains("iris"), "{masked}");
+}
+
+#[tokio::test]
+async fn a_field_is_known_by_its_name_in_the_payload_and_in_the_table() {
+    let contract = contract()
+        .replace("{name: name,", "{name: Title, physicalName: name,")
+        .replace("{name: price,", "{name: Cost, physicalName: price,")
+        .replace("maximum: 10", "maximum: 500000");
+    let waist = Waist::new(Wish { contract: &contract, ..Wish::default() }).await;
+    waist.sql("insert into item values (1, 'rose', 424242, 'x')").await;
+    waist.send(r#"{"id":1,"Title":"iris","Cost":4242424}"#).await;
+    waist.send(r#"{"id":1,"Title":"lily","Cost":424243}"#).await;
+    assert!(shown(&waist, true).await[0].contains(SECRET));
+    let masked = &shown(&waist, false).await[0];
+    assert!(!masked.contains("42424"), "{masked}");
+    for harmless in ["iris", "rose", "lily"] {
+        assert!(masked.contains(harmless), "payload, row and history: {masked}");
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,15 @@
 //! The quarantine, worked.
 
+mod bulk;
 mod cli;
+mod erased;
+mod guard;
 mod http;
 mod masking;
 mod regress;
 mod replay;
+mod seen;
+mod swept;
 
 use accord::apply::{Mode, ReferenceSettings};
 use accord::quarantine::Replayer;
@@ -66,6 +71,6 @@ impl Quarantine {
     }
 }
 
-pub(super) fn replayer(waist: &Waist) -> Replayer {
+pub(crate) fn replayer(waist: &Waist) -> Replayer {
     Replayer::new("items", waist.gate.clone(), waist.applier.clone(), waist.pool.clone())
 }

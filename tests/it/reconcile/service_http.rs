@@ -86,6 +86,7 @@ async fn what_cannot_be_done_is_refused_with_a_way_out() {
         ("/api/v1/reconciliations/x", 404),
         ("/api/v1/reconciliations?state=lost", 400),
         ("/api/v1/reconciliations?limit=0", 400),
+        ("/api/v1/reconciliations?pipeline=%00", 400),
         ("/api/v1/reconciliations?sort=id", 400),
     ] {
         assert_eq!(service.server.get(path).await.status, status, "{path}");

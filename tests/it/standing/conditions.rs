@@ -230,7 +230,8 @@ async fn a_contract_that_is_not_in_force() {
     sql(&server.library.pool, other).await;
     let other = holds(&server, "contract_not_active").await;
     let message = "the configured contract is not in force, fragrances 1.0.0 is, by the word of bert: \
-                   `accord contract activate fragrances` changes that";
+                   `accord contract activate fragrances` shows what the \
+                   configured one would mean, and puts it in force";
     assert_eq!(other["message"], message);
     status_shows(&server, "contract_not_active", true).await;
 

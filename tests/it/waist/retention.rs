@@ -72,6 +72,39 @@ async fn old_reconciliations_go_but_the_newest_that_counted_rows_stays() {
 }
 
 #[tokio::test]
+async fn a_closed_entry_is_kept_from_when_it_was_closed() {
+    let waist = Waist::new(Wish::default()).await;
+    waist.send(r#"{"id":1,"price":true}"#).await;
+    waist
+        .sql(
+            "update accord.quarantine
+             set state = 'purged', at = now() - interval '9 days', closed_at = now() - interval '1 hour'",
+        )
+        .await;
+    let mut conn = waist.pool.acquire().await.unwrap();
+    assert_eq!(sweep(&mut conn, POLICY).await.unwrap(), Swept::default(), "the mark is an hour old");
+    waist.sql("update accord.quarantine set closed_at = now() - interval '2 days'").await;
+    assert_eq!(sweep(&mut conn, POLICY).await.unwrap().quarantine, 1);
+}
+
+#[tokio::test]
+async fn old_runs_of_checks_go_with_their_results() {
+    let waist = Waist::new(Wish::default()).await;
+    waist
+        .sql(
+            "insert into accord.check_run (pipeline, contract, started_at)
+             values ('items', '1', now() - interval '2 days'), ('items', '1', now());
+             insert into accord.check_result
+                 (run, n, rule, name, dimension, severity, outcome, unit, threshold, duration_ms, keys)
+             select run, 1, 'r', 'r', 'd', 'error', 'passed', 'rows', '{}', 1, '{}' from generate_series(1, 2) run",
+        )
+        .await;
+    let mut conn = waist.pool.acquire().await.unwrap();
+    assert_eq!(sweep(&mut conn, POLICY).await.unwrap(), Swept { checks: 1, ..Swept::default() });
+    assert_eq!(waist.read("select string_agg(run::text, ' ') from accord.check_result").await, "2");
+}
+
+#[tokio::test]
 async fn replays_of_many_entries_go_when_they_are_old() {
     let waist = Waist::new(Wish::default()).await;
     // By the age of their end in days; one that died never ended.

@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 
 use super::Scope;
 use crate::contract::Severity;
+use crate::contract::coerce::canonical;
 use crate::contract::column::ColumnType;
 use crate::contract::document::{Quality, QualityKind};
 use crate::contract::rule::{Condition, Expectation, FOR_PEOPLE, Measure, NEEDS_METRIC, Rule, Test, Unit};
@@ -170,12 +171,13 @@ fn argument<'a>(quality: &'a Quality, name: &str) -> Option<&'a Json> {
     quality.arguments.as_ref()?.get(name)
 }
 
-/// A list argument, as far as a column of this type can hold its values.
+/// A list argument, as far as a column of this type can hold its values, and spelled as Postgres prints them.
 fn values(quality: &Quality, name: &str, ty: ColumnType) -> Option<Vec<String>> {
     let list = argument(quality, name)?.as_array()?;
     let is_number = ty.is_number();
     let fits = |text: &String| !is_number || Numeric::parse(text).is_some();
-    Some(list.iter().filter_map(spelled).filter(fits).collect())
+    let printed = |text: String| canonical(ty, &mut text.clone()).unwrap_or(text);
+    Some(list.iter().filter_map(spelled).filter(fits).map(printed).collect())
 }
 
 /// A value as text; null has none.

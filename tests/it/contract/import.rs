@@ -176,7 +176,7 @@ async fn the_command_never_shows_the_password() {
     for url in ["postgres://me:s3cret@127.0.0.1:1/db", "nonsense s3cret", "postgres://me:s3cret@[bad/db"] {
         let command = ContractCommand::Import { from: url.to_owned().into(), table: "t".to_owned() };
         assert!(!format!("{command:?}").contains("s3cret"));
-        let error = run(command, false).await.unwrap_err();
+        let error = run(command, || accord::config::Config::load(None), false).await.unwrap_err();
         assert!(!format!("{error:?} {error:#}").contains("s3cret"), "{error:?}");
     }
 }
