@@ -48,11 +48,10 @@ impl Told {
     }
 }
 
-/// Whether this process tells of it here. That the library is away, or refuses us, the waist has said when it happened;
-/// that another contract judges than the one in the file, `serve` says when it begins to judge by it.
+/// Whether this process tells of it. That the library is away, or refuses us, the waist has said when it happened.
 fn is_ours(kind: Kind, leads: bool) -> bool {
     match kind {
-        Kind::LibraryAway | Kind::Halted | Kind::ContractNotActive => false,
+        Kind::LibraryAway | Kind::Halted => false,
         _ => leads || kind.scope() == Scope::Process,
     }
 }
@@ -123,10 +122,9 @@ mod tests {
     }
 
     #[test]
-    fn what_only_one_process_knows_it_tells_itself_but_for_what_was_said_elsewhere() {
+    fn what_only_one_process_knows_it_tells_itself_but_for_what_the_waist_said() {
         let mut told = Told::default();
-        let own = [Kind::LibraryAway, Kind::Halted, Kind::ContractNotActive, Kind::Lagging];
-        let own = own.map(|kind| condition(kind, 0));
+        let own = [Kind::LibraryAway, Kind::Halted, Kind::Lagging].map(|kind| condition(kind, 0));
         assert_eq!(told.news(&own, false, at(6)), [begins(Kind::Lagging, 0)]);
         assert_eq!(told.news(&own, true, at(7)), [], "it was told");
         assert_eq!(told.news(&[], false, at(8)), [over(Kind::Lagging, 8)]);

@@ -234,6 +234,11 @@ async fn a_contract_that_is_not_in_force() {
                    configured one would mean, and puts it in force";
     assert_eq!(other["message"], message);
     status_shows(&server, "contract_not_active", true).await;
+    eventually(SOON, "the log says so", async || {
+        let (begun, _) = logged(&server.accord.process, "contract_not_active");
+        if begun.first().is_some_and(|told| told == message) { Ok(()) } else { Err(begun) }
+    })
+    .await;
 
     let ours = "insert into accord.activation (pipeline, contract, activated_by)
                 select p.id, c.id, 'bert' from accord.pipeline p, accord.contract c where c.source not like '%# 2'";
