@@ -97,7 +97,7 @@ fn every_condition_says_since_when_and_the_way_out() {
     quarantine_growing Warning 2: the quarantine grows: 10 more within 5m, 12 open (type 9, minimum 3): `accord quarantine list --pipeline books` shows them
     lagging Warning 93: a change has been waiting for its commit for 7 s: see what blocks the library's database, with `select pid, query from pg_stat_activity where wait_event_type = 'Lock'`
     possible_gap Warning 7: changes may have been missed (outage, start): `accord reconcile books` makes up for them
-    contract_not_active Info 1: the configured contract is not in force, books 1.0.0 is, by the word of anna: see `accord contract preview`
+    contract_not_active Info 1: the configured contract is not in force, books 1.0.0 is, by the word of anna: `accord contract activate books` shows what the configured one would mean, and puts it in force
     paused Info 8: paused by anna, “moving house”: changes go to quarantine until `accord resume books`
     ");
     let halted = Health::Halted { since: at(9), reason: "42P01".into() };
