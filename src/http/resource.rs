@@ -42,11 +42,6 @@ impl<T> Page<T> {
         Self { data: found, next }
     }
 
-    /// The same page of what its items are shown as.
-    pub(super) fn shown_as<U>(self, show: impl FnMut(T) -> U) -> Page<U> {
-        Page { data: self.data.into_iter().map(show).collect(), next: self.next }
-    }
-
     /// How many there are on it.
     pub(super) fn len(&self) -> usize {
         self.data.len()

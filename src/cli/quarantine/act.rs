@@ -81,11 +81,11 @@ async fn replay_one(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let edited = payload.map(contents).transpose()?;
-    let pipeline = desk.whole(id).await?.entry.pipeline;
-    let waist = Waist::open(desk, &pipeline).await?;
+    let entry = desk.whole(id).await?.entry;
+    let waist = Waist::open(desk, &entry.pipeline).await?;
     let result = waist.replayer.one(id, edited).await;
     waist.settle().await?;
-    let result = desk.mask(&pipeline, false).outcome(result?);
+    let result = desk.mask(&entry.pipeline, [entry.judged_by], false).await?.outcome(result?);
     let whole = desk.whole(id).await?;
     let replayed = Replayed { id, state: whole.entry.state, left_over: whole.left_over, result };
     print(&if json {
