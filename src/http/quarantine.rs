@@ -22,7 +22,7 @@ use sqlx::pool::PoolConnection;
 use validator::Validate;
 
 use super::error::{Kind, Problem};
-use super::resource::{Page, not_taken};
+use super::resource::{Object, Page, not_taken};
 use super::{HttpPipeline, json};
 use crate::change::Outcome;
 use crate::contract::gate::Gate;
@@ -143,11 +143,11 @@ struct Replayed {
 async fn replay(
     Shared(service): Shared<Service>,
     id: Result<Path<i64>, PathRejection>,
-    edited: Result<Json<Edited>, JsonRejection>,
+    edited: Result<Json<Object<Edited>>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| unknown())?;
     let form = r#"{} for the original payload, or {"payload": {…}} for an edited one"#;
-    let Json(Edited { payload }) = edited.map_err(|rejection| not_taken(&rejection, form))?;
+    let Json(Object(Edited { payload })) = edited.map_err(|rejection| not_taken(&rejection, form))?;
     let entry = service.whole(id).await?.entry;
     let replayer = service.replayer(&entry.pipeline)?;
     let payload = payload.map(|payload| payload.get().as_bytes().to_vec());
@@ -169,7 +169,7 @@ struct Reason {
 async fn discard(
     Shared(service): Shared<Service>,
     id: Result<Path<i64>, PathRejection>,
-    reason: Result<Json<Reason>, JsonRejection>,
+    reason: Result<Json<Object<Reason>>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let (id, reason) = decision(id, reason, "the entry is put aside")?;
     let mut conn = service.connection().await?;
@@ -180,7 +180,7 @@ async fn discard(
 async fn purge(
     Shared(service): Shared<Service>,
     id: Result<Path<i64>, PathRejection>,
-    reason: Result<Json<Reason>, JsonRejection>,
+    reason: Result<Json<Object<Reason>>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let (id, reason) = decision(id, reason, "its bytes are erased")?;
     let mut conn = service.connection().await?;
@@ -190,12 +190,12 @@ async fn purge(
 
 fn decision(
     id: Result<Path<i64>, PathRejection>,
-    reason: Result<Json<Reason>, JsonRejection>,
+    reason: Result<Json<Object<Reason>>, JsonRejection>,
     what: &str,
 ) -> Result<(i64, String), Problem> {
     let Path(id) = id.map_err(|_| unknown())?;
     let form = format!(r#"{{"reason": "why {what}"}}"#);
-    let Json(mut reason) = reason.map_err(|rejection| not_taken(&rejection, &form))?;
+    let Json(Object(mut reason)) = reason.map_err(|rejection| not_taken(&rejection, &form))?;
     reason.reason = reason.reason.trim().to_owned();
     if reason.validate().is_err() || reason.reason.contains('\0') {
         let detail = format!("Say in `reason`, in 1 to 1000 characters, why {what}: it is kept.");

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::{BY, ROOT, Service};
 use crate::http::error::{Kind, Problem};
 use crate::http::json;
-use crate::http::resource::{accepted, not_taken};
+use crate::http::resource::{Object, accepted, not_taken};
 use crate::library::quarantine::read::{Filter, State};
 use crate::quarantine::Replayer;
 use crate::quarantine::bulk::{self, Bulk};
@@ -21,15 +21,16 @@ use crate::quarantine::bulk::{self, Bulk};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct Many {
-    filter: Filter,
+    filter: Object<Filter>,
 }
 
 pub(super) async fn replay_many(
     Shared(service): Shared<Service>,
-    many: Result<Json<Many>, JsonRejection>,
+    many: Result<Json<Object<Many>>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let form = r#"{"filter": {"pipeline": "NAME", "reason": "…", "rule": "…", "key": "…", "older_than": "2h", "newer_than": "7days"}}, every part of the filter optional"#;
-    let Json(Many { filter }) = many.map_err(|rejection| not_taken(&rejection, form))?;
+    let Json(Object(Many { filter: Object(filter) })) =
+        many.map_err(|rejection| not_taken(&rejection, form))?;
     if let Some(fault) = filter.fault() {
         return Err(Problem::new(Kind::Unprocessable, fault));
     }
