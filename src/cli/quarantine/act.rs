@@ -112,8 +112,7 @@ async fn replay_many(desk: &Desk<'_>, args: &ReplayArgs, json: bool) -> anyhow::
     eprintln!("Replay {}: {} open entries", bulk.id, bulk.total);
     let total = bulk.total;
     let ran = bulk::run(&desk.pool, &bulk, &replayers, |progress| {
-        let done = progress.released + progress.superseded + progress.refused;
-        eprintln!("  {done} of {total}");
+        eprintln!("  {} of {total}", progress.done());
     })
     .await;
     for waist in waists {
@@ -121,14 +120,7 @@ async fn replay_many(desk: &Desk<'_>, args: &ReplayArgs, json: bool) -> anyhow::
     }
     let progress = ran?;
     let ended: Option<Bulk> = bulk::get(&desk.pool, bulk.id).await?;
-    print(&if json {
-        pretty(&ended)?
-    } else {
-        format!(
-            "{} released, {} superseded by newer data, {} refused again and open\n",
-            progress.released, progress.superseded, progress.refused
-        )
-    })?;
+    print(&if json { pretty(&ended)? } else { tell::replayed_many(progress, ended.and_then(|e| e.reason)) })?;
     Ok(exit(progress.refused > 0))
 }
 

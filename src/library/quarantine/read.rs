@@ -180,6 +180,24 @@ pub struct Closed {
     /// By which place of the ledger.
     #[serde(rename = "closed_position")]
     pub position: Option<i64>,
+    /// How it was closed before its bytes were erased.
+    #[serde(rename = "closed_before", skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
+}
+
+/// How an entry was closed that was purged later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// The state that it was in.
+    pub state: State,
+    /// When.
+    pub at: Option<DateTime<Utc>>,
+    /// By whom, where that was a person's decision.
+    pub by: Option<String>,
+    /// Why, in that person's words.
+    pub reason: Option<String>,
+    /// By which place of the ledger.
+    pub position: Option<i64>,
 }
 
 /// One entry; none when there is none with this id.
@@ -187,7 +205,7 @@ pub async fn one(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<Whole>
     let mut query = QueryBuilder::<Postgres>::new("select ");
     query.push(COLUMNS).push(
         ", b.bytes, b.headers, q.pointer, e.bytes, q.edit, q.row, q.last_violations, q.attempted_at, q.left_over,
-           q.closed_at, q.closed_by, q.closed_reason, q.closed_position
+           q.closed_at, q.closed_by, q.closed_reason, q.closed_position, q.closed_before
          from accord.quarantine q
          join accord.pipeline p on p.id = q.pipeline
          join accord.contract c on c.id = q.contract
@@ -215,6 +233,7 @@ pub async fn one(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<Whole>
             by: row.try_get(24)?,
             reason: row.try_get(25)?,
             position: row.try_get(26)?,
+            before: row.try_get::<Option<sqlx::types::Json<_>>, _>(27)?.map(|json| json.0),
         },
     }))
 }
@@ -245,6 +264,31 @@ pub struct Stored {
     pub body: Arc<Body>,
     /// The record's place in them.
     pub pointer: String,
+}
+
+/// The oldest of those entries that are open, until their bodies have so many bytes together; one at least.
+pub async fn fitting(
+    executor: impl PgExecutor<'_>,
+    pipeline: &str,
+    ids: &[i64],
+    bytes: i64,
+) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select id from (
+             select id, sum(bytes) over (order by id) - bytes as before from (
+                 select q.id, case when row_number() over (partition by q.body order by q.id) = 1
+                              then octet_length(b.bytes) else 0 end::int8 as bytes
+                 from accord.quarantine q
+                 join accord.pipeline p on p.id = q.pipeline
+                 join accord.body b on b.hash = q.body
+                 where p.name = $1 and q.id = any($2) and q.state = 'open') each) summed
+         where before < $3 order by id",
+    )
+    .bind(pipeline)
+    .bind(ids)
+    .bind(bytes)
+    .fetch_all(executor)
+    .await
 }
 
 /// The payloads of those entries that are open, oldest first; entries of one body share its bytes.
