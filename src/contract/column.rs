@@ -120,6 +120,11 @@ impl ColumnType {
             Self::SmallInt | Self::Integer | Self::BigInt | Self::Numeric(_) | Self::Real | Self::Double
         )
     }
+
+    /// Whether a value may be Postgres' `NaN`, which is no number and greater than all of them.
+    pub(crate) fn may_be_nan(self) -> bool {
+        matches!(self, Self::Numeric(_) | Self::Real | Self::Double)
+    }
 }
 
 impl fmt::Display for ColumnType {

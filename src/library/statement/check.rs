@@ -305,8 +305,18 @@ impl Draft {
                 "(octet_length({name}::text) > {length} and char_length({name}::text) > {length})"
             )),
             Test::Below(bound, equal) => {
-                self.words(&format!("{value} {} ", if *equal == Equal::Breaks { "<=" } else { "<" }));
-                self.one(bound, cast);
+                let is_below = |draft: &mut Self| {
+                    draft.words(&format!("{value} {} ", if *equal == Equal::Breaks { "<=" } else { "<" }));
+                    draft.one(bound, cast);
+                };
+                if column.ty.may_be_nan() {
+                    // What is no number keeps no bound: Postgres, which sorts it above all, would let it pass this one.
+                    self.words("(");
+                    is_below(self);
+                    self.words(&format!(" or {name} = 'NaN')"));
+                } else {
+                    is_below(self);
+                }
             }
             Test::Above(bound, equal) => {
                 self.words(&format!("{value} {} ", if *equal == Equal::Breaks { ">=" } else { ">" }));

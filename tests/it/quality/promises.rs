@@ -277,3 +277,43 @@ async fn rows_are_not_named_by_a_key_that_is_sensitive() {
     assert_eq!(told(result), ("1".to_owned(), Failed));
     assert!(result.keys.is_empty(), "{result:?}");
 }
+
+#[tokio::test]
+async fn what_is_no_number_keeps_no_bound() {
+    let table = Table::new(
+        "create table t (id integer primary key, r real, d double precision, n numeric, free double precision);
+         insert into t values (1, 'NaN', 'NaN', 'NaN', 'NaN'), (2, 1, 1, 1, 1), (3, null, null, null, null),
+                              (4, 'Infinity', 'Infinity', 'Infinity', '-Infinity')",
+    )
+    .await;
+    let of_type = |name: &str, ty: &str, options: &str| {
+        format!(
+            "      - {{name: {name}, logicalType: number, physicalType: {ty}, logicalTypeOptions: {{{options}}}}}\n"
+        )
+    };
+    let results = table
+        .check(&format!(
+            "schema:\n  - name: t\n    properties:\n      - {{name: id, logicalType: integer, physicalType: integer, primaryKey: true, required: true}}\n{}{}{}{}",
+            of_type("r", "real", "minimum: 0, maximum: 10"),
+            of_type("d", "double precision", "exclusiveMinimum: 0, exclusiveMaximum: 10"),
+            of_type("n", "numeric", "minimum: 0, maximum: 10"),
+            of_type("free", "double precision", ""),
+        ))
+        .await;
+    for (id, breaking) in [
+        ("r.minimum", "1"),
+        ("r.maximum", "2"),
+        ("d.exclusiveMinimum", "1"),
+        ("d.exclusiveMaximum", "2"),
+        ("n.minimum", "1"),
+        ("n.maximum", "2"),
+    ] {
+        let result = of(&results, id);
+        assert_eq!(told(result), (breaking.to_owned(), Failed), "{result:?}");
+        assert_eq!(result.keys[0], "1", "{result:?}");
+    }
+    assert!(
+        results.iter().all(|result| !result.id.starts_with("free.")),
+        "without a bound it may be anything"
+    );
+}
