@@ -4,6 +4,7 @@
 //! tell a reader something (names, tags, team, price, …) ask for nothing. Must not know: how findings are shown.
 
 use serde::Serialize;
+use serde_json::json;
 use serde_saphyr::UserMessageFormatter;
 
 use super::compile::{self, ContractError, Parsed};
@@ -72,6 +73,7 @@ fn judge(parsed: &Parsed<'_>) -> Vec<Finding> {
         table(object, &path, &mut findings);
         if let Some(contract) = contract {
             unmeasured(&contract, &mut findings);
+            patterns(&contract, &mut findings);
             examples(object, &contract, &path, &mut findings);
         }
     }
@@ -217,6 +219,23 @@ fn unmeasured(contract: &Contract, findings: &mut Findings<'_>) {
             rule::NEEDS_METRIC => findings.error(&rule.path, "quality", message),
             rule::FOR_PEOPLE => findings.info(&rule.path, "information", message),
             _ => findings.warning(&rule.path, "not_executed", message),
+        }
+    }
+}
+
+/// Patterns of `quality:` rules that the database could not read. (Those of `logicalTypeOptions` the gate reads, too:
+/// without them there is no contract.)
+fn patterns(contract: &Contract, findings: &mut Findings<'_>) {
+    /// What only Postgres knows.
+    const ITS_OWN: [&str; 7] = ["***", r"\m", r"\M", r"\y", r"\Y", "[[:<:]]", "[[:>:]]"];
+    for rule in contract.rules.iter().filter(|rule| rule.path.contains("/quality/")) {
+        let Measure::Breaking { test, .. } = &rule.measure else { continue };
+        for pattern in test.patterns() {
+            let is_judged = !ITS_OWN.iter().any(|own| pattern.contains(own));
+            if is_judged && schema::compile(&json!({ "pattern": pattern })).is_err() {
+                let path = format!("{}/arguments/pattern", rule.path);
+                findings.error(&path, "pattern", format!("`{pattern}` is no regular expression"));
+            }
         }
     }
 }

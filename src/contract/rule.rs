@@ -136,6 +136,17 @@ pub enum Test {
     Either(Vec<Test>),
 }
 
+impl Test {
+    /// The patterns that it matches against.
+    pub(crate) fn patterns(&self) -> Vec<&str> {
+        match self {
+            Self::Mismatch(pattern) => vec![pattern],
+            Self::Either(tests) => tests.iter().flat_map(Self::patterns).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// What becomes of a value that equals its bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Equal {

@@ -102,3 +102,30 @@ fn every_table_is_judged_and_nothing_is_said_twice() {
     9:28 error type `y` needs a logicalType, a physicalType or both
     "#);
 }
+
+#[test]
+fn a_rule_whose_pattern_nobody_can_read_is_an_error() {
+    let source = |pattern: &str| {
+        format!(
+            "apiVersion: v3.1.0
+kind: DataContract
+id: t
+version: 1.0.0
+status: active
+schema:
+  - name: t
+    properties:
+      - {{name: id, logicalType: integer, physicalType: integer, primaryKey: true, required: true}}
+      - name: a
+        logicalType: string
+        physicalType: text
+        quality:
+          - {{metric: invalidValues, mustBe: 0, arguments: {{validValues: [x], pattern: '{pattern}'}}}}
+"
+        )
+    };
+    insta::assert_snapshot!(lines(&source("[a-")), @"14:84 error pattern `[a-` is no regular expression");
+    for good in ["^x+$", "[[:alpha:]]", r"\mword\M", "***:(?i)x"] {
+        assert_eq!(lines(&source(good)), "", "{good}");
+    }
+}
