@@ -72,6 +72,7 @@ async fn where_all_is_well_every_line_says_so() {
     insta::assert_snapshot!(checks.join("\n"), @"
     configuration
     library
+    role
     direct connection
     schema accord
     clock
@@ -110,6 +111,27 @@ async fn a_library_that_does_not_let_us_in_is_told_and_the_rest_examined() {
 
     fragrances.configure(|config| library(&config, "127.0.0.1", "127.0.0.99"));
     assert_only(&findings(&fragrances).await, "fail", "library", "start the server");
+}
+
+#[tokio::test]
+async fn a_role_that_may_too_much_is_told_what_would_be_enough() {
+    let fragrances = Fragrances::seeded(5).await;
+    let role = owner(&fragrances.library);
+    for (grant, take_back, piece) in [
+        ("alter role ROLE superuser", "alter role ROLE nosuperuser", "is a superuser"),
+        (
+            "grant pg_read_server_files to ROLE",
+            "revoke pg_read_server_files from ROLE",
+            "pg_read_server_files",
+        ),
+    ] {
+        run(&fragrances.library, &grant.replace("ROLE", &role)).await;
+        let found = findings(&fragrances).await;
+        let warned = found.iter().find(|(verdict, check, _)| verdict == "warn" && check == "role");
+        let (_, _, text) = warned.unwrap_or_else(|| panic!("{found:#?}"));
+        assert!(text.contains(piece) && text.contains("create role accord login"), "{text}");
+        run(&fragrances.library, &take_back.replace("ROLE", &role)).await;
+    }
 }
 
 #[tokio::test]

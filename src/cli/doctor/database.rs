@@ -52,6 +52,7 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) -> Option<
             return None;
         }
     }
+    rights(&mut conn, findings).await;
     direct(&options, findings).await;
     durable(&mut conn, findings).await;
     schema(&mut conn, findings).await;
@@ -77,6 +78,34 @@ pub(super) fn way_out(error: &sqlx::Error, key: &str) -> String {
         (sqlx::Error::Io(_), _) => format!("start the server, or correct host and port in {key}"),
         _ => format!("see the server's log; is {key} right?"),
     }
+}
+
+/// Whether the role has rights that nobody here needs: a contract's own SQL (`type: sql`) runs with them.
+async fn rights(conn: &mut PgConnection, findings: &mut Findings) {
+    const CHECK: &str = "role";
+    let asked =
+        "select current_user::text, rolsuper, pg_has_role(current_user, 'pg_read_server_files', 'usage')
+                 from pg_roles where rolname = current_user";
+    let (role, too_much) = match within(sqlx::query_as(asked).fetch_one(conn)).await {
+        Ok((role, true, _)) => (role, "is a superuser"),
+        Ok((role, false, true)) => (role, "may read the server's files (pg_read_server_files)"),
+        Ok((role, false, false)) => {
+            let role: String = role;
+            findings.ok(CHECK, format!("`{role}` is no superuser, and reads no files of the server"));
+            return;
+        }
+        Err(error) => {
+            findings.broken(CHECK, &error);
+            return;
+        }
+    };
+    findings.warn(
+        CHECK,
+        format!("`{role}` {too_much}: so may the SQL of a contract's `type: sql` rules, which runs as that role"),
+        "let library.url name a role with no more than it needs, made by: create role accord login password '…'; \
+         grant create on database DATABASE to accord; grant usage on schema public to accord; \
+         grant select, insert, update, delete on TABLE to accord",
+    );
 }
 
 /// Whether one session is always served by one backend. A pooler that lends backends out for a transaction
