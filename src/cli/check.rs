@@ -3,14 +3,17 @@
 //! Promises: exits 3 when a rule of severity error is broken, 4 when one could not be judged; a warning alone
 //! exits 0. Must not know: how a rule is measured.
 
+mod history;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, value_parser};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use serde_json::Value as Json;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::output::{pretty, print};
@@ -27,6 +30,8 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   accord check fragrances
   accord check fragrances --rule duplicate-names --json
+  accord check fragrances --history                        the latest runs
+  accord check fragrances --history --rule duplicate-names what that rule gave in each of them
   accord check --contract contracts/fragrances.yaml --target postgres://reader@localhost/fragrancedb
 
 Exit codes: 0 all is as promised, or only warnings; 3 a rule of severity error is broken; 4 one could not be judged.";
@@ -52,6 +57,15 @@ pub struct CheckArgs {
     /// Check this rule alone.
     #[arg(long, value_name = "ID")]
     rule: Option<String>,
+    /// Check nothing: show the latest runs; with --rule, what that rule gave in each of them.
+    #[arg(long, conflicts_with = "contract")]
+    history: bool,
+    /// Show so many at most.
+    #[arg(long, value_name = "NUMBER", requires = "history", default_value_t = 20, value_parser = value_parser!(i64).range(1..=10_000))]
+    limit: i64,
+    /// Only those before this run: the next page.
+    #[arg(long, value_name = "RUN", requires = "history")]
+    before: Option<i64>,
 }
 
 /// The answer as JSON.
@@ -69,6 +83,9 @@ pub async fn run(
     config: impl FnOnce() -> Result<Config, crate::config::ConfigError>,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
+    if args.history {
+        return history::run(args, &config()?, json).await;
+    }
     let choice = Choice { rule: args.rule.as_deref(), ..Choice::default() };
     let (contract, results) = match (&args.contract, &args.target) {
         (Some(file), Some(target)) => {
@@ -132,13 +149,11 @@ fn readable(results: &[CheckResult], paint: Paint) -> String {
     let width = results.iter().map(|result| result.id.chars().count()).max().unwrap_or_default();
     let mut text = String::new();
     for result in results {
-        let word = format!("{:<12}", result.outcome.as_str());
-        let word = match result.outcome {
-            Outcome::Passed => paint.good(&word),
-            Outcome::Warned | Outcome::NotExecuted => paint.warn(&word),
-            Outcome::Failed => paint.bad(&word),
+        let word = word(result.outcome, paint);
+        let value = match result.outcome {
+            Outcome::NotExecuted => String::new(),
+            _ => measured(&result.value, &result.unit, &result.threshold, result.rows),
         };
-        let value = if result.outcome == Outcome::NotExecuted { String::new() } else { measured(result) };
         let line = format!("{word} {:<width$}  {value}", prose::safe(&result.id));
         let _ = writeln!(text, "{}", line.trim_end());
         if result.outcome == Outcome::Passed {
@@ -164,11 +179,21 @@ fn readable(results: &[CheckResult], paint: Paint) -> String {
     text
 }
 
+/// The outcome, as wide as the longest one.
+fn word(outcome: Outcome, paint: Paint) -> String {
+    let word = format!("{:<12}", outcome.as_str());
+    match outcome {
+        Outcome::Passed => paint.good(&word),
+        Outcome::Warned | Outcome::NotExecuted => paint.warn(&word),
+        Outcome::Failed => paint.bad(&word),
+    }
+}
+
 /// The value beside its threshold: `21.3 percent (< 50)`.
-fn measured(result: &CheckResult) -> String {
-    let value = match result.value.as_f64().filter(|value| value.fract() != 0.0) {
+fn measured(value: &Json, unit: &str, threshold: &Json, rows: Option<i64>) -> String {
+    let value = match value.as_f64().filter(|value| value.fract() != 0.0) {
         Some(value) => format!("{value:.2}"),
-        None => result.value.to_string(),
+        None => value.to_string(),
     };
     let signs = [
         ("mustBe", "="),
@@ -180,12 +205,12 @@ fn measured(result: &CheckResult) -> String {
         ("mustBeBetween", "within"),
         ("mustNotBeBetween", "outside"),
     ];
-    let said = result.threshold.as_object().into_iter().flatten().map(|(word, bound)| {
+    let said = threshold.as_object().into_iter().flatten().map(|(word, bound)| {
         let sign = signs.iter().find(|(known, _)| known == word).map_or("", |(_, sign)| sign);
         format!("{sign} {bound}")
     });
-    let unit = if result.unit == "rows" { String::new() } else { format!(" {}", result.unit) };
-    let of = result.rows.map(|rows| format!(" of {rows} rows")).unwrap_or_default();
+    let unit = if unit == "rows" { String::new() } else { format!(" {unit}") };
+    let of = rows.map(|rows| format!(" of {rows} rows")).unwrap_or_default();
     format!("{value}{unit}{of} ({})", said.collect::<Vec<_>>().join(", "))
 }
 

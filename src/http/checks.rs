@@ -12,23 +12,23 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use serde::{Deserialize, Serialize};
+use validator::Validate;
 
 use super::access::{self, Access};
 use super::error::{self, Kind, Problem};
 use super::json;
-use super::resource::{Object, accepted, not_taken};
-use super::status::Collection;
+use super::resource::{Object, Page, accepted, not_taken};
 use crate::library::check_result::{self, CheckResult, Run};
 use crate::quality::{AskError, Checks};
 
-/// Runs that a list shows unless it is told otherwise, and at most.
-const SHOWN: i64 = 50;
-const MOST: i64 = 500;
+const ROOT: &str = "/api/v1/checks";
+const RESULTS: &str = "/api/v1/checks/results";
 
 /// The routes, to be merged into the router.
 pub fn routes(checks: Checks, access: Access) -> Router {
     Router::new()
-        .route("/api/v1/checks", post(ask).get(list))
+        .route(ROOT, post(ask).get(list))
+        .route(RESULTS, get(of_rule))
         .route("/api/v1/checks/{id}", get(one))
         .with_state(checks)
         .route_layer(middleware::from_fn_with_state(access, access::guard))
@@ -41,11 +41,32 @@ struct Wish {
     pipeline: String,
 }
 
-#[derive(Debug, Deserialize)]
+/// The query of `GET /api/v1/checks`.
+#[derive(Debug, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
-struct Filter {
+struct Runs {
     pipeline: Option<String>,
-    limit: Option<i64>,
+    #[serde(default = "shown")]
+    #[validate(range(min = 1, max = 500))]
+    limit: i64,
+    before: Option<i64>,
+}
+
+/// The query of `GET /api/v1/checks/results`.
+#[derive(Debug, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct OfRule {
+    pipeline: String,
+    rule: String,
+    #[serde(default = "shown")]
+    #[validate(range(min = 1, max = 500))]
+    limit: i64,
+    before: Option<i64>,
+}
+
+/// As many as a list shows unless it is told otherwise.
+fn shown() -> i64 {
+    50
 }
 
 /// A run with its results.
@@ -76,13 +97,49 @@ async fn ask(
 
 async fn list(
     State(checks): State<Checks>,
-    filter: Result<Query<Filter>, QueryRejection>,
+    wish: Result<Query<Runs>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(filter) = filter.map_err(|rejection| Problem::new(Kind::BadRequest, rejection.body_text()))?;
-    let limit = filter.limit.unwrap_or(SHOWN).clamp(1, MOST);
-    let runs = check_result::latest(checks.pool(), filter.pipeline.as_deref(), limit).await;
-    let data = runs.map_err(|error| Problem::database(&error))?;
-    Ok(json(StatusCode::OK, &Collection { data }))
+    let wish = wish.ok().map(|Query(wish)| wish).filter(|wish| wish.validate().is_ok());
+    let Some(Runs { pipeline, limit, before }) = wish else {
+        let detail = "The query takes `pipeline`, `limit` (1 to 500) and `before` (the number of a run).";
+        return Err(Problem::new(Kind::BadRequest, detail));
+    };
+    let runs = check_result::latest(checks.pool(), pipeline.as_deref(), before, limit + 1).await;
+    let runs = runs.map_err(|error| Problem::database(&error))?;
+    let asked = pipeline.iter().map(|name| ("pipeline", name.as_str()));
+    let page = Page::cut(runs, limit, |last| next(ROOT, asked, limit, last.id));
+    Ok(json(StatusCode::OK, &page))
+}
+
+/// What one rule gave in each run: a history to plot.
+async fn of_rule(
+    State(checks): State<Checks>,
+    wish: Result<Query<OfRule>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let wish = wish.ok().map(|Query(wish)| wish).filter(|wish| wish.validate().is_ok());
+    let Some(OfRule { pipeline, rule, limit, before }) = wish else {
+        let detail = "The query takes `pipeline` and `rule` (its id), which it needs, `limit` (1 to 500) and \
+                      `before` (the number of a run).";
+        return Err(Problem::new(Kind::BadRequest, detail));
+    };
+    let samples = check_result::of_rule(checks.pool(), &pipeline, &rule, before, limit + 1).await;
+    let samples = samples.map_err(|error| Problem::database(&error))?;
+    let asked = [("pipeline", pipeline.as_str()), ("rule", rule.as_str())];
+    let page = Page::cut(samples, limit, |last| next(RESULTS, asked, limit, last.run));
+    Ok(json(StatusCode::OK, &page))
+}
+
+/// Where the next page is.
+fn next<'a>(
+    root: &str,
+    asked: impl IntoIterator<Item = (&'a str, &'a str)>,
+    limit: i64,
+    before: i64,
+) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(asked);
+    query.append_pair("limit", &limit.to_string()).append_pair("before", &before.to_string());
+    format!("{root}?{}", query.finish())
 }
 
 async fn one(

@@ -1,6 +1,6 @@
 //! `accord.check_run` and `accord.check_result`: what was measured of a table, each time.
 //!
-//! Promises: a run is seen from its start on; its results appear with its end, together. Must not know: how
+//! Promises: passes are kept with their values, so that there is a history to plot; a run is seen from its start on; its results appear with its end, together. Must not know: how
 //! they are come by.
 
 use chrono::{DateTime, Utc};
@@ -153,16 +153,76 @@ const RUNS: &str = "
            count(*) filter (where c.outcome = 'failed'), count(*) filter (where c.outcome = 'not_executed')
     from accord.check_run r left join accord.check_result c on c.run = r.id
     where ($1::text is null or r.pipeline = $1) and ($2::bigint is null or r.id = $2)
+      and ($4::bigint is null or r.id < $4)
     group by r.id order by r.id desc limit $3";
 
-/// The latest runs, of one pipeline or of all, the latest first.
+/// The latest runs before this one, of one pipeline or of all, the latest first.
 pub async fn latest(
     executor: impl PgExecutor<'_>,
     pipeline: Option<&str>,
+    before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<Run>, sqlx::Error> {
-    let rows = sqlx::query(RUNS).bind(pipeline).bind(None::<i64>).bind(limit).fetch_all(executor).await?;
-    rows.iter().map(run).collect()
+    let query = sqlx::query(RUNS).bind(pipeline).bind(None::<i64>).bind(limit).bind(before);
+    query.fetch_all(executor).await?.iter().map(run).collect()
+}
+
+/// What a rule gave in one run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sample {
+    /// The run.
+    pub run: i64,
+    /// When that ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// The version of the contract that the rule was of.
+    pub contract: String,
+    /// What became of the rule.
+    pub outcome: Outcome,
+    /// What was measured; null where nothing was.
+    pub value: Json,
+    /// What the value counts.
+    pub unit: String,
+    /// What the value had to be.
+    pub threshold: Json,
+    /// The rows that were looked at.
+    pub rows: Option<i64>,
+}
+
+/// What one rule of a pipeline gave in the runs before this one, the latest first.
+pub async fn of_rule(
+    executor: impl PgExecutor<'_>,
+    pipeline: &str,
+    rule: &str,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Sample>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select r.id, r.finished_at, r.contract, to_jsonb(c.outcome), coalesce(c.value, 'null'), c.unit, c.threshold,
+                c.rows
+         from accord.check_run r join accord.check_result c on c.run = r.id
+         where r.pipeline = $1 and c.rule = $2 and ($3::bigint is null or r.id < $3)
+         order by r.id desc limit $4",
+    )
+    .bind(pipeline)
+    .bind(rule)
+    .bind(before)
+    .bind(limit)
+    .fetch_all(executor)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Sample {
+                run: row.try_get(0)?,
+                finished_at: row.try_get(1)?,
+                contract: row.try_get(2)?,
+                outcome: row.try_get::<Jsonb<_>, _>(3)?.0,
+                value: row.try_get(4)?,
+                unit: row.try_get(5)?,
+                threshold: row.try_get(6)?,
+                rows: row.try_get(7)?,
+            })
+        })
+        .collect()
 }
 
 /// When the newest of a pipeline's runs began that gave results or may yet; runs that gave none do not count, unless
@@ -185,7 +245,13 @@ pub async fn last_begun(
 
 /// One run.
 pub async fn one(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<Run>, sqlx::Error> {
-    let row = sqlx::query(RUNS).bind(None::<&str>).bind(id).bind(1_i64).fetch_optional(executor).await?;
+    let row = sqlx::query(RUNS)
+        .bind(None::<&str>)
+        .bind(id)
+        .bind(1_i64)
+        .bind(None::<i64>)
+        .fetch_optional(executor)
+        .await?;
     row.as_ref().map(run).transpose()
 }
 

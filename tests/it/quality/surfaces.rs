@@ -255,3 +255,107 @@ async fn a_check_that_a_stop_cuts_short_says_so() {
         );
     }
 }
+
+#[tokio::test]
+async fn earlier_results_are_told_without_a_check() {
+    let fragrances = Fragrances::seeded(5).await;
+    assert_eq!(ask(&fragrances, &["migrate"]).await.code, Some(0));
+    let history = async |more: &[&str]| {
+        let told = ask(&fragrances, &[&["check", "fragrances", "--history"], more].concat()).await;
+        assert_eq!(told.code, Some(0), "{told:?}");
+        told
+    };
+    assert_eq!(history(&[]).await.stdout, "No check of `fragrances` is kept.\n");
+    ask(&fragrances, &["check", "fragrances"]).await;
+    sqlx::raw_sql("update fragrances set name = '' where fragrance_id = 3")
+        .execute(&fragrances.library.pool)
+        .await
+        .unwrap();
+    ask(&fragrances, &["check", "fragrances"]).await;
+
+    let runs = history(&["--json"]).await.json();
+    let told: Vec<_> =
+        runs["runs"].as_array().unwrap().iter().map(|run| (&run["id"], &run["failed"])).collect();
+    assert_eq!(told, [(&json!(2), &json!(2)), (&json!(1), &json!(0))], "{runs}");
+    let of_rule = history(&["--rule", "name.minLength", "--json"]).await.json();
+    let told: Vec<_> = of_rule["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| (&s["run"], &s["outcome"], &s["value"]))
+        .collect();
+    let (one, two) = ((json!(1), json!("passed"), json!(0)), (json!(2), json!("failed"), json!(1)));
+    assert_eq!(told, [(&two.0, &two.1, &two.2), (&one.0, &one.1, &one.2)], "{of_rule}");
+    assert_eq!(of_rule["rule"], "name.minLength");
+
+    let text = history(&["--rule", "name.minLength", "--limit", "1"]).await.stdout;
+    assert!(text.starts_with("2 ") && text.contains("failed       1 of 5 rows (= 0)"), "{text}");
+    assert_eq!(text.lines().count(), 1);
+    let text = history(&["--before", "2"]).await.stdout;
+    assert!(text.starts_with("1 ") && text.contains(" 0 failed"), "{text}");
+}
+
+#[tokio::test]
+async fn what_a_rule_gave_over_time_is_a_list_in_pages() {
+    let fragrances = Fragrances::seeded(20).await;
+    let name = async |name: &str| {
+        let sql = "update fragrances set name = $1 where fragrance_id = 3";
+        sqlx::query(sql).bind(name).execute(&fragrances.library.pool).await.unwrap();
+    };
+    let config = std::fs::read_to_string(fragrances.config()).unwrap();
+    let server = Accord::serve(&config, fragrances.http).await.unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = |path: &str| format!("{}{path}", server.url);
+    let get = async |path: String| client.get(path).send().await.unwrap().json::<Value>().await.unwrap();
+
+    for (given, code) in [("", 3), ("Iris", 0), ("Rose", 0)] {
+        name(given).await;
+        assert_eq!(ask(&fragrances, &["check", "fragrances"]).await.code, Some(code));
+    }
+    let results = "/api/v1/checks/results?pipeline=fragrances&rule=name.minLength";
+    let history = get(url(results)).await;
+    let told: Vec<_> =
+        history["data"].as_array().unwrap().iter().map(|s| (&s["run"], &s["outcome"], &s["value"])).collect();
+    let (passed, failed) = (json!("passed"), json!("failed"));
+    let (zero, one, two, three) = (json!(0), json!(1), json!(2), json!(3));
+    assert_eq!(told, [(&three, &passed, &zero), (&two, &passed, &zero), (&one, &failed, &one)]);
+    for (field, value) in [
+        ("threshold", json!({"mustBe": 0})),
+        ("unit", json!("rows")),
+        ("rows", json!(20)),
+        ("contract", json!("1.0.0")),
+    ] {
+        assert_eq!(history["data"][2][field], value, "{field}: {history}");
+    }
+    assert!(history["data"][2]["finished_at"].is_string(), "{history}");
+    assert_eq!(history["next"], json!(null));
+    for (root, field) in [(results, "run"), ("/api/v1/checks?pipeline=fragrances", "id")] {
+        let (mut next, mut seen) = (format!("{root}&limit=1"), Vec::new());
+        while !next.is_empty() && seen.len() < 10 {
+            let page = get(url(&next)).await;
+            seen.push(page["data"][0][field].clone());
+            next = page["next"].as_str().unwrap_or_default().to_owned();
+        }
+        assert_eq!(Value::from(seen), json!([3, 2, 1]), "{root}");
+    }
+    assert_eq!(
+        get(url("/api/v1/checks/results?pipeline=fragrances&rule=none")).await,
+        json!({"data": [], "next": null})
+    );
+
+    for (request, status) in [
+        (client.get(url("/api/v1/checks?limit=0")), 400),
+        (client.get(url("/api/v1/checks?limit=501")), 400),
+        (client.get(url("/api/v1/checks?before=x")), 400),
+        (client.get(url("/api/v1/checks/results")), 400),
+        (client.get(url("/api/v1/checks/results?pipeline=fragrances")), 400),
+        (client.get(url("/api/v1/checks/results?pipeline=fragrances&rule=a&limit=0")), 400),
+        (client.get(url("/api/v1/checks/results?pipeline=fragrances&rule=%00")), 400),
+        (client.get(url(results)).header("x-forwarded-for", "203.0.113.9"), 403),
+    ] {
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), status, "{answer:?}");
+        assert_eq!(answer.headers()["content-type"], "application/problem+json", "{answer:?}");
+    }
+    drop(server);
+}
