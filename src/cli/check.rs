@@ -170,23 +170,9 @@ fn measured(result: &CheckResult) -> String {
         Some(value) => format!("{value:.2}"),
         None => result.value.to_string(),
     };
-    let signs = [
-        ("mustBe", "="),
-        ("mustNotBe", "≠"),
-        ("mustBeGreaterThan", ">"),
-        ("mustBeGreaterOrEqualTo", "≥"),
-        ("mustBeLessThan", "<"),
-        ("mustBeLessOrEqualTo", "≤"),
-        ("mustBeBetween", "within"),
-        ("mustNotBeBetween", "outside"),
-    ];
-    let said = result.threshold.as_object().into_iter().flatten().map(|(word, bound)| {
-        let sign = signs.iter().find(|(known, _)| known == word).map_or("", |(_, sign)| sign);
-        format!("{sign} {bound}")
-    });
     let unit = if result.unit == "rows" { String::new() } else { format!(" {}", result.unit) };
     let of = result.rows.map(|rows| format!(" of {rows} rows")).unwrap_or_default();
-    format!("{value}{unit}{of} ({})", said.collect::<Vec<_>>().join(", "))
+    format!("{value}{unit}{of} ({})", prose::threshold(&result.threshold))
 }
 
 #[cfg(test)]
