@@ -51,6 +51,25 @@ pub fn count(count: u64, noun: &str) -> String {
     format!("{grouped} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
+/// What a measured value must be, from `{"mustBeLessThan": 50}`: `< 50`.
+pub fn threshold(threshold: &Value) -> String {
+    let signs = [
+        ("mustBe", "="),
+        ("mustNotBe", "≠"),
+        ("mustBeGreaterThan", ">"),
+        ("mustBeGreaterOrEqualTo", "≥"),
+        ("mustBeLessThan", "<"),
+        ("mustBeLessOrEqualTo", "≤"),
+        ("mustBeBetween", "within"),
+        ("mustNotBeBetween", "outside"),
+    ];
+    let said = threshold.as_object().into_iter().flatten().map(|(word, bound)| {
+        let sign = signs.iter().find(|(known, _)| known == word).map_or("", |(_, sign)| sign);
+        format!("{sign} {bound}")
+    });
+    said.collect::<Vec<_>>().join(", ")
+}
+
 /// A value: `“Grandeval”`, `12.50`, `yes`, `nothing`.
 pub fn value(value: &Value) -> String {
     match value {

@@ -35,7 +35,7 @@ use crate::telemetry::metrics::{Metrics, PipelineMetrics};
 
 use front::{Front, Handover};
 use renewal::InForce;
-use standing::Watched;
+use standing::{AllTold, Watched};
 
 /// Between two tries to reach the library at start.
 const RETRY: Duration = Duration::from_secs(1);
@@ -53,6 +53,7 @@ enum Beginning {
 pub struct Service {
     config: Config,
     metrics: Metrics,
+    told: AllTold,
     supervisor: Supervisor,
     handover: Handover,
 }
@@ -60,26 +61,33 @@ pub struct Service {
 impl Service {
     /// Lays out all that the configuration asks for, and serves. To be [run](Self::run), or it ends when it is dropped.
     pub async fn start(config: Config, listener: TcpListener) -> anyhow::Result<Self> {
-        let metrics = Metrics::new();
+        let (metrics, told) = (Metrics::new(), AllTold::default());
         let mut supervisor = Supervisor::new(config.shutdown.grace);
-        let router = lay_out(&config, &metrics, Beginning::Start, &mut supervisor).await?;
+        let router = lay_out(&config, &metrics, &told, Beginning::Start, &mut supervisor).await?;
         let handover = Front::open(listener, router, &config).attend(&mut supervisor);
-        Ok(Self { config, metrics, supervisor, handover })
+        Ok(Self { config, metrics, told, supervisor, handover })
     }
 
     /// Runs until a stop is requested, or a part ends unasked. A contract that is activated meanwhile is taken up:
     /// everything is stopped in order and laid out anew, behind the same connections.
     pub async fn run(self, requests: &mut Requests) -> anyhow::Result<()> {
-        let Self { config, metrics, mut supervisor, mut handover } = self;
+        let Self { config, metrics, told, mut supervisor, mut handover } = self;
         while supervisor.run(requests).await? == End::Renewal {
             let waiting = handover.await.context("the HTTP server ended")?;
             let beginning = if waiting.all_answered { Beginning::Renewal } else { Beginning::Start };
             supervisor = Supervisor::new(config.shutdown.grace);
             let router = tokio::select! {
-                router = lay_out(&config, &metrics, beginning, &mut supervisor) => router?,
+                router = lay_out(&config, &metrics, &told, beginning, &mut supervisor) => router,
                 _ = requests.next() => {
                     waiting.turn_away().await;
                     return Ok(());
+                }
+            };
+            let router = match router {
+                Ok(router) => router,
+                Err(error) => {
+                    waiting.turn_away().await;
+                    return Err(error);
                 }
             };
             handover = waiting.open(router).attend(&mut supervisor);
@@ -97,6 +105,7 @@ impl Service {
 async fn lay_out(
     config: &Config,
     metrics: &Metrics,
+    told: &AllTold,
     beginning: Beginning,
     supervisor: &mut Supervisor,
 ) -> anyhow::Result<Router> {
@@ -108,7 +117,7 @@ async fn lay_out(
         .connect_lazy_with(connect.clone().application_name("accord"));
     let (lead, leading) = watch::channel(false);
     let timer = Timer::start().await.context("cannot start the timer")?;
-    let house = House { config, beginning, connect, pool, metrics: metrics.clone(), leading, timer };
+    let house = House { config, beginning, connect, pool, metrics: metrics.clone(), told, leading, timer };
 
     let (mut served, mut watched, mut in_force) = (Vec::new(), Vec::new(), InForce::new());
     for (name, pipeline) in &config.pipeline {
@@ -159,6 +168,7 @@ struct House<'a> {
     connect: PgConnectOptions,
     pool: PgPool,
     metrics: Metrics,
+    told: &'a AllTold,
     leading: watch::Receiver<bool>,
     timer: Timer,
 }
@@ -179,9 +189,6 @@ impl House<'_> {
         supervisor: &mut Supervisor,
     ) -> anyhow::Result<LaidOut> {
         let known = parts::enroll(&self.connect, name, pipeline, "serve").await?;
-        if let Some(notice) = &known.notice {
-            tracing::warn!(pipeline = name, "{notice}");
-        }
         let gate = Gate::new(Arc::clone(&known.contract));
         let metrics = self.metrics.pipeline(name);
         let applier = self.waist(name, pipeline, &gate, &metrics, supervisor)?;

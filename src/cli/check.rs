@@ -195,23 +195,9 @@ fn measured(value: &Json, unit: &str, threshold: &Json, rows: Option<i64>) -> St
         Some(value) => format!("{value:.2}"),
         None => value.to_string(),
     };
-    let signs = [
-        ("mustBe", "="),
-        ("mustNotBe", "≠"),
-        ("mustBeGreaterThan", ">"),
-        ("mustBeGreaterOrEqualTo", "≥"),
-        ("mustBeLessThan", "<"),
-        ("mustBeLessOrEqualTo", "≤"),
-        ("mustBeBetween", "within"),
-        ("mustNotBeBetween", "outside"),
-    ];
-    let said = threshold.as_object().into_iter().flatten().map(|(word, bound)| {
-        let sign = signs.iter().find(|(known, _)| known == word).map_or("", |(_, sign)| sign);
-        format!("{sign} {bound}")
-    });
     let unit = if unit == "rows" { String::new() } else { format!(" {unit}") };
     let of = rows.map(|rows| format!(" of {rows} rows")).unwrap_or_default();
-    format!("{value}{unit}{of} ({})", said.collect::<Vec<_>>().join(", "))
+    format!("{value}{unit}{of} ({})", prose::threshold(threshold))
 }
 
 #[cfg(test)]

@@ -31,10 +31,13 @@ pub(super) async fn judge(
     subject: &Subject<'_>,
     progress: &watch::Sender<Progress>,
 ) -> Result<Changes, sqlx::Error> {
-    let since: DateTime<Utc> = sqlx::query_scalar("select now() - make_interval(secs => $1)")
-        .bind(subject.since.as_secs_f64())
-        .fetch_one(&mut *conn)
-        .await?;
+    let since: DateTime<Utc> = sqlx::query_scalar(
+        // No further back than there are dates for certain.
+        "select now() - make_interval(secs => least($1, extract(epoch from now())))",
+    )
+    .bind(subject.since.as_secs_f64())
+    .fetch_one(&mut *conn)
+    .await?;
     let mut counter = Counter::new(gates.names_keys());
     let mut before = i64::MAX;
     let cut = loop {

@@ -3,7 +3,7 @@
 use super::{Broken, Failing, Preview, Tally};
 use crate::contract::Contract;
 use crate::library::statement::TableSql;
-use crate::prose::count;
+use crate::prose::{count, threshold as threshold_of};
 
 /// Why the contract is not to be put in force as things are.
 pub(super) fn failures(preview: &Preview) -> Vec<String> {
@@ -19,7 +19,7 @@ pub(super) fn failures(preview: &Preview) -> Vec<String> {
         failures.extend(checks.would_fail.iter().map(|failing| check(failing, "would now fail")));
         failures.extend(checks.unjudged.iter().map(|failing| check(failing, "cannot be judged")));
     }
-    failures.extend(tally(&preview.changes.tally, "recent accepted change", "would now be refused"));
+    failures.extend(tally(&preview.changes.tally, "recent accepted change", "would now be refused by"));
     failures
 }
 
@@ -68,7 +68,7 @@ fn check(failing: &Failing, what: &str) -> String {
     let Failing { id, value, threshold, unit, keys, reason, .. } = failing;
     let measured = match reason {
         Some(reason) if value.is_null() => reason.clone(),
-        _ => format!("{value} {unit}, where {threshold} is asked for"),
+        _ => format!("{value} {unit} ({})", threshold_of(threshold)),
     };
     let keys = if keys.is_empty() { String::new() } else { format!(" (keys {})", keys.join(", ")) };
     format!("check {id} {what}: {measured}{keys}")

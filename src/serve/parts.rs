@@ -115,15 +115,18 @@ impl Judge {
                  `accord contract activate {name} {file} --force`"
             )
         })?;
-        let is_the_file =
-            std::fs::read(&pipeline.contract).is_ok_and(|bytes| Contract::hash_of(&bytes) == activation.hash);
-        let notice = (!is_the_file).then(|| {
-            format!(
+        let notice = match std::fs::read(&pipeline.contract) {
+            Ok(bytes) if Contract::hash_of(&bytes) == activation.hash => None,
+            Ok(_) => Some(format!(
                 "version {version} of the contract judges `{name}`, and {file} is not that document: see what it \
                  would mean by `accord contract preview {file} --pipeline {name}`, and put it in force by \
                  `accord contract activate {name}`"
-            )
-        });
+            )),
+            Err(error) => Some(format!(
+                "version {version} of the contract judges `{name}`, and {file} cannot be read ({error}): \
+                 `accord contract show {name}` prints the document in force"
+            )),
+        };
         Ok(Self { contract, notice })
     }
 }

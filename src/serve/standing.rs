@@ -1,13 +1,14 @@
 //! Keeps watch over how the pipelines stand, for those who ask, for the numbers and for the log.
 //!
 //! Promises: one read of the database serves all pipelines, and is the rarer the longer it takes; while the database
-//! is away, what was last known is shown, and what the process knows by itself stays fresh.
+//! is away, what was last known is shown, and what the process knows by itself stays fresh; the log is told of a change
+//! once, renewals or not.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -18,7 +19,7 @@ use crate::config::Pipeline;
 use crate::http::PipelineStatus;
 use crate::reconcile::record::Run;
 use crate::source::sender::Sender;
-use crate::standing::{self, Expected, Standing, Told};
+use crate::standing::{self, Condition, Expected, News, Standing, Told};
 use crate::supervisor::{Phase, Supervisor};
 use crate::telemetry::metrics::PipelineMetrics;
 
@@ -36,6 +37,10 @@ const READ_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often it is told what became of it.
 const TELL_EVERY: Duration = Duration::from_millis(500);
+
+/// What the log was told of each pipeline: it outlives a renewal, at which nothing begins and nothing is over.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AllTold(Arc<Mutex<BTreeMap<String, Told>>>);
 
 /// A pipeline that is watched.
 pub(super) struct Watched {
@@ -82,16 +87,28 @@ impl Watched {
     }
 
     /// Has the numbers show what holds, and the log tell what is new.
-    fn tell(&self, told: &mut Told, leads: bool) {
+    fn tell(&self, told: &AllTold, leads: bool) {
         if let Some(sender) = &self.sender {
             self.publish.send_modify(|status| status.registration = Some(sender.state()));
         }
         let now = Utc::now();
-        let conditions = self.publish.borrow().conditions(&self.applier, now);
+        let status = self.publish.borrow().clone();
+        let conditions = status.conditions(&self.applier, now);
         self.metrics.standing().conditions(&conditions);
-        for news in told.news(&conditions, leads, now) {
-            news.log(&self.name);
+        // What is not known yet is not over.
+        if status.standing.is_some() {
+            for news in told.news(&self.name, &conditions, leads, now) {
+                news.log(&self.name);
+            }
         }
+    }
+}
+
+impl AllTold {
+    /// As [`Told::news`], of one pipeline.
+    fn news(&self, pipeline: &str, conditions: &[Condition], leads: bool, now: DateTime<Utc>) -> Vec<News> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(pipeline.to_owned()).or_default().news(conditions, leads, now)
     }
 }
 
@@ -105,9 +122,13 @@ impl House<'_> {
             }
         }
         let (pool, leading, stop) = (self.pool.clone(), self.leading.clone(), supervisor.soft(Phase::Work));
+        let told = self.told.clone();
         supervisor.spawn(Phase::Work, "watch over the pipelines", async move {
             let keep = async {
-                tokio::join!(keep_reading(&pool, &watched, &expected), keep_telling(&watched, &leading))
+                tokio::join!(
+                    keep_reading(&pool, &watched, &expected),
+                    keep_telling(&watched, &told, &leading)
+                )
             };
             stop.run_until_cancelled(keep).await;
             Ok(())
@@ -145,11 +166,10 @@ async fn read(
     Ok((standing::read(&mut conn, expected).await?, began.elapsed()))
 }
 
-async fn keep_telling(watched: &[Watched], leading: &watch::Receiver<bool>) {
-    let mut told: Vec<Told> = watched.iter().map(|_| Told::default()).collect();
+async fn keep_telling(watched: &[Watched], told: &AllTold, leading: &watch::Receiver<bool>) {
     loop {
         let leads = *leading.borrow();
-        for (pipeline, told) in watched.iter().zip(&mut told) {
+        for pipeline in watched {
             pipeline.tell(told, leads);
         }
         sleep(TELL_EVERY).await;

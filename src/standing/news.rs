@@ -1,7 +1,8 @@
 //! The log's part: a condition is told once when it begins, and once when it is over.
 //!
 //! Promises: what concerns the library is told by the leader alone, for every process sees it; whoever begins to lead
-//! tells once what holds. What only one process knows, that process tells. Must not know: where conditions come from.
+//! tells once what holds. What only one process knows, that process tells. What crosses a threshold to and fro is one
+//! condition. Must not know: where conditions come from.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +10,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Condition, Kind, Scope, Severity};
 
-/// What was told of one pipeline and holds still: since when.
+/// What comes and goes is told to be over once it has stayed away for so long: one that comes again is the same.
+const QUIET: TimeDelta = TimeDelta::minutes(1);
+
+/// What was told of one pipeline and is not over.
 #[derive(Debug, Default)]
-pub struct Told(BTreeMap<Kind, DateTime<Utc>>);
+pub struct Told(BTreeMap<Kind, Span>);
+
+/// How long a condition has held.
+#[derive(Debug)]
+struct Span {
+    since: DateTime<Utc>,
+    /// When it was found gone.
+    gone: Option<DateTime<Utc>>,
+}
 
 /// What is new.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,17 +45,20 @@ impl Told {
         self.0.retain(|kind, _| is_ours(*kind, leads));
         let mut news = Vec::new();
         for condition in conditions.iter().filter(|condition| is_ours(condition.kind, leads)) {
-            self.0.entry(condition.kind).or_insert_with(|| {
+            let span = self.0.entry(condition.kind).or_insert_with(|| {
                 news.push(News::Begins(condition.clone()));
-                condition.since
+                Span { since: condition.since, gone: None }
             });
+            span.gone = None;
         }
-        let is_over = |kind: Kind| conditions.iter().all(|condition| condition.kind != kind);
-        news.extend(
-            self.0
-                .extract_if(.., |kind, _| is_over(*kind))
-                .map(|(kind, since)| News::Over { kind, lasted: (now - since).max(TimeDelta::zero()) }),
-        );
+        let over = self.0.extract_if(.., |kind, span| {
+            let is_gone = conditions.iter().all(|condition| condition.kind != *kind);
+            is_gone && now - *span.gone.get_or_insert(now) >= quiet(*kind)
+        });
+        news.extend(over.map(|(kind, Span { since, gone })| News::Over {
+            kind,
+            lasted: (gone.unwrap_or(now) - since).max(TimeDelta::zero()),
+        }));
         news
     }
 }
@@ -53,6 +68,15 @@ fn is_ours(kind: Kind, leads: bool) -> bool {
     match kind {
         Kind::LibraryAway | Kind::Halted => false,
         _ => leads || kind.scope() == Scope::Process,
+    }
+}
+
+/// How long it has to stay away to be over.
+fn quiet(kind: Kind) -> TimeDelta {
+    match kind {
+        // They are about counts and times that cross a threshold to and fro.
+        Kind::QuarantineGrowing | Kind::Lagging => QUIET,
+        _ => TimeDelta::zero(),
     }
 }
 
@@ -107,8 +131,23 @@ mod tests {
         // Its window moves on: that is the same growth.
         let later = [condition(Kind::QuarantineGrowing, 9)];
         assert_eq!(told.news(&later, true, at(9)), [over(Kind::PossibleGap, 9)]);
-        assert_eq!(told.news(&[], true, at(11)), [over(Kind::QuarantineGrowing, 6)]);
-        assert_eq!(told.news(&[], true, at(12)), []);
+        assert_eq!(told.news(&[], true, at(11)), []);
+        assert_eq!(told.news(&[], true, at(71)), [over(Kind::QuarantineGrowing, 6)]);
+        assert_eq!(told.news(&[], true, at(72)), []);
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_told_once() {
+        let mut told = Told::default();
+        let growing = [condition(Kind::QuarantineGrowing, 0)];
+        assert_eq!(told.news(&growing, true, at(0)), [begins(Kind::QuarantineGrowing, 0)]);
+        for second in (10..100).step_by(20) {
+            assert_eq!(told.news(&[], true, at(second)), []);
+            assert_eq!(told.news(&growing, true, at(second + 10)), []);
+        }
+        assert_eq!(told.news(&[], true, at(110)), []);
+        assert_eq!(told.news(&[], true, at(169)), [], "not for a minute yet");
+        assert_eq!(told.news(&[], true, at(170)), [over(Kind::QuarantineGrowing, 110)]);
     }
 
     #[test]
@@ -127,6 +166,7 @@ mod tests {
         let own = [Kind::LibraryAway, Kind::Halted, Kind::Lagging].map(|kind| condition(kind, 0));
         assert_eq!(told.news(&own, false, at(6)), [begins(Kind::Lagging, 0)]);
         assert_eq!(told.news(&own, true, at(7)), [], "it was told");
-        assert_eq!(told.news(&[], false, at(8)), [over(Kind::Lagging, 8)]);
+        assert_eq!(told.news(&[], false, at(8)), []);
+        assert_eq!(told.news(&[], false, at(68)), [over(Kind::Lagging, 8)]);
     }
 }

@@ -57,6 +57,11 @@ async fn contract(
     let judges = format!("{} {}", contract.name, contract.version);
     match notice {
         None => findings.ok(&check, judges),
+        Some(_) if !pipeline.contract.exists() => findings.warn(
+            &check,
+            format!("{judges} judges, and there is no {file}"),
+            format!("`accord contract show {name}` prints the document in force: put it there"),
+        ),
         Some(_) => findings.warn(
             &check,
             format!("{judges} judges, and {file} is not that document"),

@@ -196,3 +196,37 @@ async fn a_file_that_differs_does_not_judge_until_it_is_activated() {
     assert_eq!(told.code, Some(0), "{told:?}");
     assert!(told.stdout.contains("This is the contract in force"), "{told:?}");
 }
+
+#[tokio::test]
+async fn without_its_file_a_server_goes_by_the_contract_in_force_and_says_so() {
+    let desk = Desk::new().await;
+    drop(desk.serve().await);
+    std::fs::remove_file(desk.0.config().with_file_name("contract.yaml")).unwrap();
+    let server = desk.serve().await;
+    assert_eq!(desk.send(r#"{"fragrance_id": 3, "cost": 7.25}"#).await, "applied");
+    let log = server.process.log();
+    assert!(log.contains("cannot be read") && log.contains("accord contract show fragrances"), "{log}");
+    let told = desk.ask(&["doctor"]).await.stdout;
+    assert!(told.contains("there is no ") && told.contains("`accord contract show fragrances`"), "{told}");
+    let shown = desk.ask(&["contract", "show", "fragrances"]).await;
+    assert_eq!(shown.stdout, SHIPPED, "and the way out works");
+}
+
+#[tokio::test]
+async fn a_preview_reads_as_sentences_however_far_back_it_looks() {
+    let desk = Desk::new().await;
+    let server = desk.serve().await;
+    assert_eq!(desk.send(r#"{"fragrance_id": 3, "cost": 7.25}"#).await, "applied");
+    drop(server);
+    let file = desk.file("next.yaml", &next("1.1.0", 1000));
+    let told = desk.ask(&["contract", "preview", &file, "--since", "100000years"]).await;
+    assert_eq!(told.code, Some(3), "{told:?}");
+    for piece in [
+        "FAIL  50 rows would now fail rule minimum of cost (keys 0, 1, 2, ",
+        "FAIL  check cost.minimum would now fail: 50 rows (= 0) (keys 0, 1, 2, ",
+        "FAIL  1 recent accepted change would now be refused by rule minimum of cost (keys 3)",
+        "changes     1 accepted change judged, 1 would now fail (since 1970-01-01 00:00 UTC)",
+    ] {
+        assert!(told.stdout.contains(piece), "no `{piece}` in {}", told.stdout);
+    }
+}

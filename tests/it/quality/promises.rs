@@ -1,7 +1,11 @@
 //! What a contract promises without a quality rule: presence, uniqueness, limits, references, freshness, shape.
 
+use accord::change::{Body, Intent, Origin};
+use accord::contract::Contract;
+use accord::contract::gate::Gate;
 use accord::quality::Outcome::{Failed, NotExecuted, Passed};
 use accord::quality::{Choice, Outcome};
+use accord::value::Value;
 
 use super::{Table, of, told};
 
@@ -316,4 +320,26 @@ async fn what_is_no_number_keeps_no_bound() {
         results.iter().all(|result| !result.id.starts_with("free.")),
         "without a bound it may be anything"
     );
+}
+
+#[test]
+fn the_gate_lets_nothing_in_that_is_no_number() {
+    let document = "apiVersion: v3.1.0
+kind: DataContract
+id: t
+version: 1.0.0
+status: active
+schema:
+  - name: t
+    properties:
+      - {name: id, logicalType: integer, physicalType: integer, primaryKey: true, required: true}
+      - {name: r, logicalType: number, physicalType: double precision}
+";
+    let gate = Gate::new(Contract::parse(document, "test", None).unwrap().into());
+    // As a reference may hand it over; a sender could only write it as a text, which is no number either.
+    assert!(gate.judge_full(&[Value::Int(1), Value::Float(1.5)]).is_ok());
+    let violations = gate.judge_full(&[Value::Int(1), Value::Float(f64::NAN)]).unwrap_err();
+    assert_eq!((violations[0].pointer.as_str(), violations[0].rule.as_str()), ("/r", "type"));
+    let body = Body::new(r#"{"id":1,"r":"NaN"}"#, Vec::new());
+    assert!(matches!(gate.judge_at(&body, "", Origin::Webhook).intent, Intent::Refused { .. }));
 }
