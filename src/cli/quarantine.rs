@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::output::{pretty, print};
 use crate::config::Config;
@@ -176,6 +176,7 @@ impl<'a> Desk<'a> {
     /// The mask for what these contracts have judged for a pipeline.
     async fn mask(
         &self,
+        conn: &mut PgConnection,
         pipeline: &str,
         judged_by: impl IntoIterator<Item = i32>,
         raw: bool,
@@ -183,8 +184,7 @@ impl<'a> Desk<'a> {
         if raw {
             return Ok(Mask::Raw);
         }
-        let mut conn = self.pool.acquire().await?;
-        Ok(self.masks.of(&mut conn, self.contracts.get(pipeline), judged_by).await?)
+        Ok(self.masks.of(conn, self.contracts.get(pipeline), judged_by).await?)
     }
 
     async fn whole(&self, id: i64) -> anyhow::Result<Whole> {
@@ -202,9 +202,10 @@ impl<'a> Desk<'a> {
         if args.raw {
             tell::raw();
         }
+        let mut conn = self.pool.acquire().await?;
         let mut data = Vec::with_capacity(found.len());
         for entry in found {
-            let mask = self.mask(&entry.pipeline, [entry.judged_by], args.raw).await?;
+            let mask = self.mask(&mut conn, &entry.pipeline, [entry.judged_by], args.raw).await?;
             data.push(mask.entry(entry));
         }
         let page = Page { next_before: data.last().filter(|_| has_more).map(|last| last.id), data };
@@ -224,7 +225,8 @@ impl<'a> Desk<'a> {
         if raw {
             tell::raw();
         }
-        let mask = self.mask(&whole.entry.pipeline, judges(&whole.entry, &history), raw).await?;
+        let mut conn = self.pool.acquire().await?;
+        let mask = self.mask(&mut conn, &whole.entry.pipeline, judges(&whole.entry, &history), raw).await?;
         let view = mask.whole(whole, history);
         print(&if json { pretty(&view)? } else { tell::whole(&view, Paint::stdout()) })?;
         Ok(ExitCode::SUCCESS)

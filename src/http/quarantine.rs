@@ -17,8 +17,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sqlx::PgPool;
 use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool};
 use validator::Validate;
 
 use super::error::{Kind, Problem};
@@ -87,11 +87,10 @@ async fn list(
     };
     let mut conn = service.connection().await?;
     let found = read::list(&mut *conn, &filter, From::Newest(wish.before), wish.limit + 1).await;
-    drop(conn);
     let found = found.map_err(|error| Problem::database(&error))?;
     let mut shown = Vec::with_capacity(found.len());
     for entry in found {
-        let mask = service.mask(&entry.pipeline, [entry.judged_by], wish.raw).await?;
+        let mask = service.mask(&mut conn, &entry.pipeline, [entry.judged_by], wish.raw).await?;
         shown.push(mask.entry(entry));
     }
     let page = Page::cut(shown, wish.limit, |last| wish.next(last.id));
@@ -152,7 +151,10 @@ async fn replay(
     let replayer = service.replayer(&entry.pipeline)?;
     let payload = payload.map(|payload| payload.get().as_bytes().to_vec());
     let result = replayer.one(id, payload).await.map_err(problem)?;
-    let result = service.mask(&entry.pipeline, [entry.judged_by], false).await?.outcome(result);
+    let mut conn = service.connection().await?;
+    let mask = service.mask(&mut conn, &entry.pipeline, [entry.judged_by], false).await?;
+    drop(conn);
+    let result = mask.outcome(result);
     let whole = service.whole(id).await?;
     let told = Replayed { id, state: whole.entry.state, left_over: whole.left_over, result };
     Ok(json(StatusCode::OK, &told))
@@ -252,6 +254,7 @@ impl Service {
     /// The mask for what these contracts have judged for a pipeline.
     async fn mask(
         &self,
+        conn: &mut PgConnection,
         pipeline: &str,
         judged_by: impl IntoIterator<Item = i32>,
         raw: bool,
@@ -260,8 +263,7 @@ impl Service {
             return Ok(Mask::Raw);
         }
         let in_force = self.pipeline(pipeline).map(|pipeline| &pipeline.contract);
-        let mut conn = self.connection().await?;
-        self.masks.of(&mut conn, in_force, judged_by).await.map_err(|error| Problem::database(&error))
+        self.masks.of(conn, in_force, judged_by).await.map_err(|error| Problem::database(&error))
     }
 
     async fn whole(&self, id: i64) -> Result<read::Whole, Problem> {
@@ -278,8 +280,7 @@ impl Service {
         if raw {
             tracing::info!(entry = id, by = BY, "the raw view of a quarantine entry was asked for");
         }
-        drop(conn);
-        let mask = self.mask(&whole.entry.pipeline, judges(&whole.entry, &history), raw).await?;
+        let mask = self.mask(&mut conn, &whole.entry.pipeline, judges(&whole.entry, &history), raw).await?;
         Ok(json(StatusCode::OK, &mask.whole(whole, history)))
     }
 }

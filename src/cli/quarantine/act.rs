@@ -85,7 +85,9 @@ async fn replay_one(
     let waist = Waist::open(desk, &entry.pipeline).await?;
     let result = waist.replayer.one(id, edited).await;
     waist.settle().await?;
-    let result = desk.mask(&entry.pipeline, [entry.judged_by], false).await?.outcome(result?);
+    let mut conn = desk.pool.acquire().await?;
+    let result = desk.mask(&mut conn, &entry.pipeline, [entry.judged_by], false).await?.outcome(result?);
+    drop(conn);
     let whole = desk.whole(id).await?;
     let replayed = Replayed { id, state: whole.entry.state, left_over: whole.left_over, result };
     print(&if json {
