@@ -189,6 +189,9 @@ impl House<'_> {
         supervisor: &mut Supervisor,
     ) -> anyhow::Result<LaidOut> {
         let known = parts::enroll(&self.connect, name, pipeline, "serve").await?;
+        if let Some(notice) = &known.notice {
+            tracing::warn!(pipeline = name, "{notice}");
+        }
         let gate = Gate::new(Arc::clone(&known.contract));
         let metrics = self.metrics.pipeline(name);
         let applier = self.waist(name, pipeline, &gate, &metrics, supervisor)?;
