@@ -24,7 +24,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::change::{Answer, Change};
+use crate::change::{Answer, Body, Change};
 use crate::contract::gate::Gate;
 use crate::telemetry::metrics::PipelineMetrics;
 
@@ -162,8 +162,7 @@ impl Applier {
     }
 
     async fn hand_in(&self, changes: Vec<Change>) -> Result<Vec<Answer>, Refused> {
-        let bytes = changes.first().map_or(0, |change| change.body.bytes.len());
-        let pieces = u32::try_from(bytes / PIECE + 1).unwrap_or(u32::MAX);
+        let pieces = u32::try_from(bytes_of(&changes) / PIECE + 1).unwrap_or(u32::MAX);
         let place = Arc::clone(&self.bytes).try_acquire_many_owned(pieces).map_err(|_| Refused::Busy)?;
         let (reply, answers) = oneshot::channel();
         let submission = Submission { changes, reply, _place: place };
@@ -203,4 +202,13 @@ impl Applier {
     pub fn held(&self) -> usize {
         self.shared.held()
     }
+}
+
+/// The bytes that these changes hold in memory: those of one request share their body, those of a replay bring many.
+fn bytes_of(changes: &[Change]) -> usize {
+    let mut bodies: Vec<&Arc<Body>> = changes.iter().map(|change| &change.body).collect();
+    bodies.dedup_by(|one, other| Arc::ptr_eq(one, other));
+    bodies.sort_unstable_by_key(|body| Arc::as_ptr(body));
+    bodies.dedup_by(|one, other| Arc::ptr_eq(one, other));
+    bodies.iter().map(|body| body.bytes.len()).sum()
 }

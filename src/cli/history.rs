@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::ensure;
 use chrono::Local;
@@ -17,7 +18,7 @@ use super::reach;
 use crate::config::Config;
 use crate::library::history::{self, Event};
 use crate::prose::{self, Paint};
-use crate::quarantine::Mask;
+use crate::quarantine::{Mask, Masks};
 use crate::serve::parts::Judge;
 
 /// The flags of `accord history`.
@@ -57,14 +58,12 @@ pub async fn run(args: &HistoryArgs, config: &Config, json: bool) -> anyhow::Res
     let events = history::of_key(&mut conn, pipeline, key, *limit).await?;
     let configured = config.pipeline.get(pipeline);
     let contract = match configured {
-        Some(configured) => Some(Judge::of(&mut conn, pipeline, configured).await?.contract),
+        Some(configured) => Some(Arc::new(Judge::of(&mut conn, pipeline, configured).await?.contract)),
         None => None,
     };
-    let mask = match &contract {
-        _ if *raw => Mask::Raw,
-        Some(contract) => Mask::By(contract),
-        None => Mask::All,
-    };
+    let judged_by = events.iter().map(|event| event.judged_by);
+    let mask =
+        if *raw { Mask::Raw } else { Masks::default().of(&mut conn, contract.as_ref(), judged_by).await? };
     let events = mask.events(events);
     let history = History { pipeline, key, events: &events };
     print(&if json { pretty(&history)? } else { history.readable(Paint::stdout()) })?;
@@ -133,6 +132,7 @@ mod tests {
             op: op.map(str::to_owned),
             changes,
             contract: "1.0.0".to_owned(),
+            judged_by: 1,
             event_id: None,
             quarantine: None,
         }

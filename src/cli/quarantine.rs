@@ -8,6 +8,7 @@ mod tell;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -22,7 +23,7 @@ use crate::contract::Contract;
 use crate::library::quarantine::read::{self, Entry, Filter, From, State, Whole};
 use crate::library::{self, session};
 use crate::prose::Paint;
-use crate::quarantine::Mask;
+use crate::quarantine::{Mask, Masks, judges};
 use crate::serve::parts::Judge;
 
 pub(super) const EXAMPLES: &str = "\
@@ -138,7 +139,8 @@ struct Desk<'a> {
     connect: PgConnectOptions,
     pool: PgPool,
     /// Of the configured pipelines, by name.
-    contracts: BTreeMap<&'a str, Contract>,
+    contracts: BTreeMap<&'a str, Arc<Contract>>,
+    masks: Masks,
 }
 
 /// A page as JSON.
@@ -164,18 +166,25 @@ impl<'a> Desk<'a> {
             .connect_lazy_with(connect.clone().application_name("accord"));
         let mut contracts = BTreeMap::new();
         for (name, pipeline) in &config.pipeline {
-            contracts.insert(name.as_str(), Judge::of(&mut conn, name, pipeline).await?.contract);
+            let judge = Judge::of(&mut conn, name, pipeline).await?;
+            contracts.insert(name.as_str(), Arc::new(judge.contract));
         }
         conn.close().await?;
-        Ok(Self { config, connect, pool, contracts })
+        Ok(Self { config, connect, pool, contracts, masks: Masks::default() })
     }
 
-    fn mask(&self, pipeline: &str, raw: bool) -> Mask<'_> {
-        match self.contracts.get(pipeline) {
-            _ if raw => Mask::Raw,
-            Some(contract) => Mask::By(contract),
-            None => Mask::All,
+    /// The mask for what these contracts have judged for a pipeline.
+    async fn mask(
+        &self,
+        pipeline: &str,
+        judged_by: impl IntoIterator<Item = i32>,
+        raw: bool,
+    ) -> anyhow::Result<Mask> {
+        if raw {
+            return Ok(Mask::Raw);
         }
+        let mut conn = self.pool.acquire().await?;
+        Ok(self.masks.of(&mut conn, self.contracts.get(pipeline), judged_by).await?)
     }
 
     async fn whole(&self, id: i64) -> anyhow::Result<Whole> {
@@ -186,15 +195,18 @@ impl<'a> Desk<'a> {
 
     async fn list(&self, args: &ListArgs, json: bool) -> anyhow::Result<ExitCode> {
         let filter = args.filter.filter((!args.any).then_some(args.state))?;
-        let mut data = read::list(&self.pool, &filter, From::Newest(args.before), args.limit + 1).await?;
+        let mut found = read::list(&self.pool, &filter, From::Newest(args.before), args.limit + 1).await?;
         let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-        let has_more = data.len() > limit;
-        data.truncate(limit);
+        let has_more = found.len() > limit;
+        found.truncate(limit);
         if args.raw {
             tell::raw();
         }
-        let data: Vec<Entry> =
-            data.into_iter().map(|entry| self.mask(&entry.pipeline, args.raw).entry(entry)).collect();
+        let mut data = Vec::with_capacity(found.len());
+        for entry in found {
+            let mask = self.mask(&entry.pipeline, [entry.judged_by], args.raw).await?;
+            data.push(mask.entry(entry));
+        }
         let page = Page { next_before: data.last().filter(|_| has_more).map(|last| last.id), data };
         print(&if json {
             pretty(&page)?
@@ -212,7 +224,8 @@ impl<'a> Desk<'a> {
         if raw {
             tell::raw();
         }
-        let view = self.mask(&whole.entry.pipeline, raw).whole(whole, history);
+        let mask = self.mask(&whole.entry.pipeline, judges(&whole.entry, &history), raw).await?;
+        let view = mask.whole(whole, history);
         print(&if json { pretty(&view)? } else { tell::whole(&view, Paint::stdout()) })?;
         Ok(ExitCode::SUCCESS)
     }

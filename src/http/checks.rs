@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::access::{self, Access};
 use super::error::{self, Kind, Problem};
 use super::json;
-use super::resource::{accepted, not_taken};
+use super::resource::{Object, accepted, not_taken};
 use super::status::Collection;
 use crate::library::check_result::{self, CheckResult, Run};
 use crate::quality::{AskError, Checks};
@@ -58,9 +58,9 @@ struct Full {
 
 async fn ask(
     State(checks): State<Checks>,
-    wish: Result<Json<Wish>, JsonRejection>,
+    wish: Result<Json<Object<Wish>>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let Json(wish) = wish.map_err(|rejection| not_taken(&rejection, r#"{"pipeline": "NAME"}"#))?;
+    let Json(Object(wish)) = wish.map_err(|rejection| not_taken(&rejection, r#"{"pipeline": "NAME"}"#))?;
     let id = checks.ask(&wish.pipeline).await.map_err(|error| match error {
         AskError::NoSuchPipeline => {
             Problem::new(Kind::NotFound, "No pipeline has this name: GET /api/v1/pipelines lists them.")

@@ -16,7 +16,7 @@ use sqlx::PgPool;
 use sqlx::pool::PoolConnection;
 
 use super::error::{Kind, Problem};
-use super::resource::not_taken;
+use super::resource::{Object, not_taken};
 use super::{HttpPipeline, json};
 use crate::library::pause::{self, LONGEST_REASON, Pause, Paused, Resumed};
 
@@ -59,11 +59,11 @@ struct IsPaused<'a> {
 async fn pause(
     State(service): State<Service>,
     name: Result<Path<String>, PathRejection>,
-    wish: Result<Json<Wish>, JsonRejection>,
+    wish: Result<Json<Object<Wish>>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Path(name) = name.map_err(|_| unknown())?;
     let form = r#"{"reason": "why the pipeline is paused"}"#;
-    let Json(Wish { reason }) = wish.map_err(|rejection| not_taken(&rejection, form))?;
+    let Json(Object(Wish { reason })) = wish.map_err(|rejection| not_taken(&rejection, form))?;
     let Some(reason) = pause::reason(&reason) else {
         let detail = format!(
             "Say in `reason`, in 1 to {LONGEST_REASON} characters, why the pipeline is paused: it is kept."
@@ -99,10 +99,10 @@ struct IsResumed<'a> {
 async fn resume(
     State(service): State<Service>,
     name: Result<Path<String>, PathRejection>,
-    body: Result<Json<Nothing>, JsonRejection>,
+    body: Result<Json<Object<Nothing>>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Path(name) = name.map_err(|_| unknown())?;
-    let Json(Nothing {}) = body.map_err(|rejection| not_taken(&rejection, "{}"))?;
+    let Json(Object(Nothing {})) = body.map_err(|rejection| not_taken(&rejection, "{}"))?;
     let mut conn = service.connection(&name).await?;
     let resumed = pause::resume(&mut conn, &name).await.map_err(|error| Problem::database(&error))?;
     let was_paused = match resumed {

@@ -4,6 +4,9 @@
 //! to be JSON by their type, which no form of another site can send; a replay of many is a resource with progress.
 //! Must not know: what a replay may set.
 
+mod many;
+mod wish;
+
 use std::sync::Arc;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
@@ -19,14 +22,14 @@ use sqlx::pool::PoolConnection;
 use validator::Validate;
 
 use super::error::{Kind, Problem};
-use super::resource::{Page, accepted, not_taken};
+use super::resource::{Object, Page, not_taken};
 use super::{HttpPipeline, json};
 use crate::change::Outcome;
 use crate::contract::gate::Gate;
 use crate::library::quarantine::close::{self, Decided, Decision};
-use crate::library::quarantine::read::{self, Filter, From, State};
-use crate::quarantine::bulk::{self, Bulk};
-use crate::quarantine::{Mask, ReplayError, Replayer};
+use crate::library::quarantine::read::{self, From, State};
+use crate::quarantine::{Mask, Masks, ReplayError, Replayer, judges};
+use wish::Wish;
 
 const ROOT: &str = "/api/v1/quarantine";
 
@@ -43,19 +46,20 @@ const BY: &str = "api";
 struct Service {
     pipelines: Arc<[HttpPipeline]>,
     pool: PgPool,
+    masks: Arc<Masks>,
 }
 
 pub(super) fn routes(pipelines: Arc<[HttpPipeline]>, pool: PgPool) -> Router {
     Router::new()
         .route(ROOT, get(list))
-        .route("/api/v1/quarantine/replays", post(replay_many))
-        .route("/api/v1/quarantine/replays/{id}", get(one_replay))
+        .route("/api/v1/quarantine/replays", post(many::replay_many))
+        .route("/api/v1/quarantine/replays/{id}", get(many::one_replay))
         .route("/api/v1/quarantine/{id}", get(one))
         .route("/api/v1/quarantine/{id}/replay", post(replay))
         .route("/api/v1/quarantine/{id}/discard", post(discard))
         .route("/api/v1/quarantine/{id}/purge", post(purge))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .with_state(Service { pipelines, pool })
+        .with_state(Service { pipelines, pool, masks: Arc::default() })
 }
 
 impl HttpPipeline {
@@ -63,83 +67,6 @@ impl HttpPipeline {
     pub fn replayer(&self, pool: &PgPool) -> Replayer {
         let gate = Gate::new(Arc::clone(&self.contract));
         Replayer::new(Arc::clone(&self.name), gate, self.applier.clone(), pool.clone())
-    }
-}
-
-/// The query of `GET /api/v1/quarantine`. Ages are read as those of a filter.
-#[derive(Debug, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
-struct Wish {
-    pipeline: Option<String>,
-    state: Option<Word>,
-    reason: Option<String>,
-    rule: Option<String>,
-    key: Option<String>,
-    older_than: Option<String>,
-    newer_than: Option<String>,
-    #[serde(default = "Wish::limit")]
-    #[validate(range(min = 1, max = 500))]
-    limit: i64,
-    before: Option<i64>,
-    #[serde(default)]
-    raw: bool,
-}
-
-/// A state, or any.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Word {
-    Any,
-    #[serde(untagged)]
-    One(State),
-}
-
-impl Wish {
-    fn limit() -> i64 {
-        50
-    }
-
-    fn filter(&self) -> Option<Filter> {
-        let age = |text: &Option<String>| match text {
-            None => Some(None),
-            Some(text) => humantime::parse_duration(text).ok().map(Some),
-        };
-        let filter = Filter {
-            pipeline: self.pipeline.clone(),
-            state: match self.state {
-                None => Some(State::Open),
-                Some(Word::Any) => None,
-                Some(Word::One(state)) => Some(state),
-            },
-            reason: self.reason.clone(),
-            rule: self.rule.clone(),
-            key: self.key.clone(),
-            older_than: age(&self.older_than)?,
-            newer_than: age(&self.newer_than)?,
-        };
-        Some(filter).filter(|filter| filter.fault().is_none())
-    }
-
-    /// Where the next page is.
-    fn next(&self, before: i64) -> String {
-        let state = self.state.map(|state| match state {
-            Word::Any => "any",
-            Word::One(state) => state.as_str(),
-        });
-        let texts = [
-            ("pipeline", self.pipeline.as_deref()),
-            ("state", state),
-            ("reason", self.reason.as_deref()),
-            ("rule", self.rule.as_deref()),
-            ("key", self.key.as_deref()),
-            ("older_than", self.older_than.as_deref()),
-            ("newer_than", self.newer_than.as_deref()),
-            ("raw", self.raw.then_some("true")),
-        ];
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(texts.iter().filter_map(|(name, text)| Some((*name, (*text)?))));
-        query.append_pair("limit", &self.limit.to_string()).append_pair("before", &before.to_string());
-        format!("{ROOT}?{}", query.finish())
     }
 }
 
@@ -160,13 +87,18 @@ async fn list(
     };
     let mut conn = service.connection().await?;
     let found = read::list(&mut *conn, &filter, From::Newest(wish.before), wish.limit + 1).await;
+    drop(conn);
     let found = found.map_err(|error| Problem::database(&error))?;
-    let page = Page::cut(found, wish.limit, |last| wish.next(last.id));
+    let mut shown = Vec::with_capacity(found.len());
+    for entry in found {
+        let mask = service.mask(&entry.pipeline, [entry.judged_by], wish.raw).await?;
+        shown.push(mask.entry(entry));
+    }
+    let page = Page::cut(shown, wish.limit, |last| wish.next(last.id));
     if wish.raw {
         tracing::info!(entries = page.len(), by = BY, "the raw view of quarantine entries was asked for");
     }
-    let shown = page.shown_as(|entry| service.mask(&entry.pipeline, wish.raw).entry(entry));
-    Ok(json(StatusCode::OK, &shown))
+    Ok(json(StatusCode::OK, &page))
 }
 
 /// The query of `GET /api/v1/quarantine/{id}`.
@@ -211,16 +143,16 @@ struct Replayed {
 async fn replay(
     Shared(service): Shared<Service>,
     id: Result<Path<i64>, PathRejection>,
-    edited: Result<Json<Edited>, JsonRejection>,
+    edited: Result<Json<Object<Edited>>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| unknown())?;
     let form = r#"{} for the original payload, or {"payload": {…}} for an edited one"#;
-    let Json(Edited { payload }) = edited.map_err(|rejection| not_taken(&rejection, form))?;
-    let pipeline = service.whole(id).await?.entry.pipeline;
-    let replayer = service.replayer(&pipeline)?;
+    let Json(Object(Edited { payload })) = edited.map_err(|rejection| not_taken(&rejection, form))?;
+    let entry = service.whole(id).await?.entry;
+    let replayer = service.replayer(&entry.pipeline)?;
     let payload = payload.map(|payload| payload.get().as_bytes().to_vec());
     let result = replayer.one(id, payload).await.map_err(problem)?;
-    let result = service.mask(&pipeline, false).outcome(result);
+    let result = service.mask(&entry.pipeline, [entry.judged_by], false).await?.outcome(result);
     let whole = service.whole(id).await?;
     let told = Replayed { id, state: whole.entry.state, left_over: whole.left_over, result };
     Ok(json(StatusCode::OK, &told))
@@ -237,7 +169,7 @@ struct Reason {
 async fn discard(
     Shared(service): Shared<Service>,
     id: Result<Path<i64>, PathRejection>,
-    reason: Result<Json<Reason>, JsonRejection>,
+    reason: Result<Json<Object<Reason>>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let (id, reason) = decision(id, reason, "the entry is put aside")?;
     let mut conn = service.connection().await?;
@@ -248,7 +180,7 @@ async fn discard(
 async fn purge(
     Shared(service): Shared<Service>,
     id: Result<Path<i64>, PathRejection>,
-    reason: Result<Json<Reason>, JsonRejection>,
+    reason: Result<Json<Object<Reason>>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let (id, reason) = decision(id, reason, "its bytes are erased")?;
     let mut conn = service.connection().await?;
@@ -258,12 +190,12 @@ async fn purge(
 
 fn decision(
     id: Result<Path<i64>, PathRejection>,
-    reason: Result<Json<Reason>, JsonRejection>,
+    reason: Result<Json<Object<Reason>>, JsonRejection>,
     what: &str,
 ) -> Result<(i64, String), Problem> {
     let Path(id) = id.map_err(|_| unknown())?;
     let form = format!(r#"{{"reason": "why {what}"}}"#);
-    let Json(mut reason) = reason.map_err(|rejection| not_taken(&rejection, &form))?;
+    let Json(Object(mut reason)) = reason.map_err(|rejection| not_taken(&rejection, &form))?;
     reason.reason = reason.reason.trim().to_owned();
     if reason.validate().is_err() || reason.reason.contains('\0') {
         let detail = format!("Say in `reason`, in 1 to 1000 characters, why {what}: it is kept.");
@@ -298,49 +230,6 @@ fn decided_on(
     }
 }
 
-/// The body of `POST /api/v1/quarantine/replays`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-struct Many {
-    filter: Filter,
-}
-
-async fn replay_many(
-    Shared(service): Shared<Service>,
-    many: Result<Json<Many>, JsonRejection>,
-) -> Result<Response, Problem> {
-    let form = r#"{"filter": {"pipeline": "NAME", "reason": "…", "rule": "…", "key": "…", "older_than": "2h", "newer_than": "7days"}}, every part of the filter optional"#;
-    let Json(Many { filter }) = many.map_err(|rejection| not_taken(&rejection, form))?;
-    if let Some(fault) = filter.fault() {
-        return Err(Problem::new(Kind::Unprocessable, fault));
-    }
-    if filter.state.is_some_and(|state| state != State::Open) {
-        let detail = "Only open entries can be replayed: leave `state` out of the filter.";
-        return Err(Problem::new(Kind::Unprocessable, detail));
-    }
-    if let Some(pipeline) = &filter.pipeline {
-        service.replayer(pipeline)?;
-    }
-    let bulk = bulk::request(&service.pool, &filter, BY).await.map_err(|error| Problem::database(&error))?;
-    let response = accepted(&format!("{ROOT}/replays/{}", bulk.id), &bulk);
-    // It outlives the request; a process that ends before it does leaves a replay that shows as aborted.
-    tokio::spawn(async move { service.work(&bulk).await });
-    Ok(response)
-}
-
-async fn one_replay(
-    Shared(service): Shared<Service>,
-    id: Result<Path<i64>, PathRejection>,
-) -> Result<Response, Problem> {
-    let unknown = || {
-        Problem::new(Kind::NotFound, "No replay has this number: POST /api/v1/quarantine/replays starts one.")
-    };
-    let Path(id) = id.map_err(|_| unknown())?;
-    let mut conn = service.connection().await?;
-    let found = bulk::get(&mut *conn, id).await.map_err(|error| Problem::database(&error))?;
-    found.map(|bulk| json(StatusCode::OK, &bulk)).ok_or_else(unknown)
-}
-
 impl Service {
     async fn connection(&self) -> Result<PoolConnection<sqlx::Postgres>, Problem> {
         self.pool.acquire().await.map_err(|error| Problem::database(&error))
@@ -360,12 +249,19 @@ impl Service {
         })
     }
 
-    fn mask(&self, pipeline: &str, raw: bool) -> Mask<'_> {
-        match self.pipeline(pipeline) {
-            _ if raw => Mask::Raw,
-            Some(pipeline) => Mask::By(&pipeline.contract),
-            None => Mask::All,
+    /// The mask for what these contracts have judged for a pipeline.
+    async fn mask(
+        &self,
+        pipeline: &str,
+        judged_by: impl IntoIterator<Item = i32>,
+        raw: bool,
+    ) -> Result<Mask, Problem> {
+        if raw {
+            return Ok(Mask::Raw);
         }
+        let in_force = self.pipeline(pipeline).map(|pipeline| &pipeline.contract);
+        let mut conn = self.connection().await?;
+        self.masks.of(&mut conn, in_force, judged_by).await.map_err(|error| Problem::database(&error))
     }
 
     async fn whole(&self, id: i64) -> Result<read::Whole, Problem> {
@@ -382,19 +278,9 @@ impl Service {
         if raw {
             tracing::info!(entry = id, by = BY, "the raw view of a quarantine entry was asked for");
         }
-        let mask = self.mask(&whole.entry.pipeline, raw);
+        drop(conn);
+        let mask = self.mask(&whole.entry.pipeline, judges(&whole.entry, &history), raw).await?;
         Ok(json(StatusCode::OK, &mask.whole(whole, history)))
-    }
-
-    async fn work(&self, bulk: &Bulk) {
-        let replayers: Vec<Replayer> =
-            self.pipelines.iter().map(|pipeline| pipeline.replayer(&self.pool)).collect();
-        match bulk::run(&self.pool, bulk, &replayers, |_| {}).await {
-            Ok(progress) => tracing::info!(replay = bulk.id, ?progress, "replayed quarantine entries"),
-            Err(error) => {
-                tracing::warn!(replay = bulk.id, %error, "the replay of quarantine entries ended early: {error}");
-            }
-        }
     }
 }
 

@@ -19,7 +19,7 @@ use sqlx::{PgConnection, PgPool, Postgres};
 use validator::Validate;
 
 use super::error::{Kind, Problem};
-use super::resource::{Page, accepted, location, not_taken};
+use super::resource::{Object, Page, accepted, location, not_taken};
 use super::{HttpPipeline, json};
 use crate::library::pause::{self, Pause};
 use crate::reconcile::record::{Mode, Request, RunState, Trigger};
@@ -64,9 +64,9 @@ struct Wanted {
 
 async fn ask(
     State(service): State<Service>,
-    wanted: Result<Json<Wanted>, JsonRejection>,
+    wanted: Result<Json<Object<Wanted>>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let Json(Wanted { pipeline: name, mode }) = wanted.map_err(|rejection| {
+    let Json(Object(Wanted { pipeline: name, mode })) = wanted.map_err(|rejection| {
         not_taken(
             &rejection,
             r#"{"pipeline": "NAME", "mode": "diff"} or {"pipeline": "NAME", "mode": "repair"}"#,
@@ -159,11 +159,11 @@ struct Release {
 async fn release(
     State(service): State<Service>,
     id: Result<Path<i64>, PathRejection>,
-    release: Result<Json<Release>, JsonRejection>,
+    release: Result<Json<Object<Release>>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| unknown())?;
     let form = r#"{"reason": "why the limits do not count this time"}"#;
-    let Json(mut release) = release.map_err(|rejection| not_taken(&rejection, form))?;
+    let Json(Object(mut release)) = release.map_err(|rejection| not_taken(&rejection, form))?;
     release.reason = release.reason.trim().to_owned();
     if release.validate().is_err() {
         let detail =

@@ -3,11 +3,16 @@
 //! Promises: a page says where the next one is exactly if there is more; who sends what is not taken is told what
 //! would be. Must not know: any resource.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::http::header::{self, HeaderValue};
 use axum::response::Response;
-use serde::Serialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
 use super::error::{Kind, Problem};
 use super::json;
@@ -22,6 +27,30 @@ pub(super) fn accepted(address: &str, body: &impl Serialize) -> Response {
 /// An address as a header has it: of digits, letters and slashes, all of them legal there.
 pub(super) fn location(address: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(address).ok()
+}
+
+/// What has to be an object in JSON. A list of the fields' values, which `serde` would take in its place, is refused.
+#[derive(Debug)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+                to.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields)).map(Object)
+            }
+        }
+
+        from.deserialize_map(Fields(PhantomData))
+    }
 }
 
 /// A page of a list, the newest first.
@@ -40,11 +69,6 @@ impl<T> Page<T> {
         found.truncate(limit);
         let next = found.last().filter(|_| has_more).map(next);
         Self { data: found, next }
-    }
-
-    /// The same page of what its items are shown as.
-    pub(super) fn shown_as<U>(self, show: impl FnMut(T) -> U) -> Page<U> {
-        Page { data: self.data.into_iter().map(show).collect(), next: self.next }
     }
 
     /// How many there are on it.

@@ -24,6 +24,9 @@ pub struct Event {
     pub changes: Option<serde_json::Value>,
     /// The version of the contract that judged it.
     pub contract: String,
+    /// That contract's row of `accord.contract`.
+    #[serde(skip)]
+    pub judged_by: i32,
     /// The sender's id.
     pub event_id: Option<String>,
     /// The quarantine entry.
@@ -38,7 +41,7 @@ pub async fn of_key(
     limit: i64,
 ) -> Result<Vec<Event>, sqlx::Error> {
     let rows = sqlx::query(
-        "select l.position, l.at, l.outcome, l.origin, l.op, l.changes, c.version, l.event_id, l.quarantine
+        "select l.position, l.at, l.outcome, l.origin, l.op, l.changes, c.version, l.event_id, l.quarantine, l.contract
          from accord.ledger l
          join accord.pipeline p on p.id = l.pipeline
          join accord.contract c on c.id = l.contract
@@ -66,6 +69,7 @@ impl Event {
             contract: row.try_get(6)?,
             event_id: row.try_get(7)?,
             quarantine: row.try_get(8)?,
+            judged_by: row.try_get(9)?,
         })
     }
 }

@@ -64,6 +64,14 @@ pub async fn enroll(
     Ok(Ids { pipeline, contract })
 }
 
+/// The text of a contract that judged a change once.
+pub async fn document(executor: impl PgExecutor<'_>, contract: i32) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("select source from accord.contract where id = $1")
+        .bind(contract)
+        .fetch_optional(executor)
+        .await
+}
+
 /// Prepares [`begin`] on a session: what is prepared once need not be planned for each batch.
 pub async fn prepare(conn: &mut sqlx::PgConnection, pipeline: i16) -> Result<(), sqlx::Error> {
     sqlx::query("select set_config('accord.pipeline', $1, false)")

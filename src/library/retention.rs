@@ -1,6 +1,7 @@
 //! Retention: what is older than its policy leaves, a bounded piece at a time.
 //!
-//! Promises: the ledger is never cut past the oldest open quarantine entry; open entries and the bytes they
+//! Promises: the ledger is never cut past the oldest open quarantine entry, of any pipeline that writes the same
+//! table; open entries and the bytes they
 //! need are kept, and so is the newest reconciliation that found something out; each statement is short. Must not know: who runs it, or when.
 
 use std::time::Duration;
@@ -64,13 +65,22 @@ pub async fn sweep(conn: &mut PgConnection, policy: Policy) -> Result<Swept, sql
     let ledger = pieces(
         conn,
         // Positions are in order of time, so the oldest entries are the first ones, and need no index of their own.
+        // What an open entry is judged by is newer than it, in the ledgers of all pipelines of its tables.
         "delete from accord.ledger where ctid = any(array(
              select oldest.ctid from accord.pipeline p
              cross join lateral (
+                 select min(open.position) filter (where open.pipeline = p.id) as own,
+                        min(open.at) filter (where open.pipeline <> p.id) as others
+                 from accord.pipeline o
+                 cross join lateral (
+                     select q.pipeline, q.position, q.at from accord.quarantine q
+                     where q.pipeline = o.id and q.state = 'open' order by q.position limit 1) open
+                 where o.tables && p.tables) needed
+             cross join lateral (
                  select l.ctid, l.at from accord.ledger l
                  where l.pipeline = p.id
-                   and l.position < coalesce((select min(q.position) from accord.quarantine q
-                                              where q.pipeline = p.id and q.state = 'open'), l.position + 1)
+                   and l.position < coalesce(needed.own, l.position + 1)
+                   and l.at <= coalesce(needed.others, l.at)
                  order by l.position limit $2) oldest
              where oldest.at < now() - make_interval(secs => $1)
              limit $2))",

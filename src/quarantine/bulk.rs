@@ -1,9 +1,10 @@
 //! Replaying many entries: a row in schema `accord` that says how far it is.
 //!
 //! Promises: goes from the oldest entry to the newest, once; its progress outlives the process that works on it,
-//! and a process that died shows. Must not know: HTTP.
+//! and a process that died shows. Once it is done, what became of its entries adds up to their number: those that were
+//! not tried are counted too, with why. Must not know: HTTP.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ pub struct Bulk {
     pub finished_at: Option<DateTime<Utc>>,
     /// `running`, `done`, `failed`, or `aborted` when its process died.
     pub state: String,
-    /// Why it failed.
+    /// Why it failed, or why entries were left out.
     pub reason: Option<String>,
     /// Entries to try.
     pub total: i64,
@@ -49,6 +50,8 @@ pub struct Progress {
     pub superseded: i64,
     /// Refused once more: they stay open.
     pub refused: i64,
+    /// Not tried.
+    pub left_out: i64,
 }
 
 impl Progress {
@@ -59,6 +62,29 @@ impl Progress {
             Outcome::Quarantined { .. } => self.refused += 1,
         }
     }
+
+    /// The entries that are done with.
+    pub fn done(&self) -> i64 {
+        let Self { released, superseded, refused, left_out } = self;
+        released + superseded + refused + left_out
+    }
+}
+
+/// Entries of pipelines that have no waist here to go through, by their pipelines.
+type Elsewhere = BTreeMap<String, i64>;
+
+/// Why entries were not tried.
+fn left_out(elsewhere: &Elsewhere, others: i64) -> Option<String> {
+    let mut reasons: Vec<String> = elsewhere
+        .iter()
+        .map(|(pipeline, n)| {
+            format!("{n} of pipeline `{pipeline}`, which is not configured here: replay them where it is")
+        })
+        .collect();
+    if others > 0 {
+        reasons.push(format!("{others} that were closed, or too old for the filter, before their turn"));
+    }
+    (!reasons.is_empty()).then(|| format!("left out: {}", reasons.join("; ")))
 }
 
 /// Writes down that the open entries of this filter are to be tried.
@@ -82,7 +108,7 @@ pub async fn get(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<Bulk>,
         "select filter, requested_by, requested_at, finished_at,
                 case when state = 'running' and seen_at < now() - make_interval(secs => $2)
                      then 'aborted' else state end,
-                reason, total, released, superseded, refused
+                reason, total, released, superseded, refused, left_out
          from accord.replay where id = $1",
     )
     .bind(id)
@@ -103,6 +129,7 @@ pub async fn get(executor: impl PgExecutor<'_>, id: i64) -> Result<Option<Bulk>,
             released: row.try_get(7)?,
             superseded: row.try_get(8)?,
             refused: row.try_get(9)?,
+            left_out: row.try_get(10)?,
         },
     }))
 }
@@ -117,11 +144,15 @@ pub async fn run(
     let mut progress = Progress::default();
     let worked = work(pool, bulk, replayers, &mut progress, &mut tell).await;
     let (state, reason) = match &worked {
-        Ok(()) => ("done", None),
+        Ok(elsewhere) => {
+            let others = (bulk.total - progress.done()).max(0);
+            progress.left_out += others;
+            ("done", left_out(elsewhere, others))
+        }
         Err(error) => ("failed", Some(error.to_string())),
     };
     note(pool, bulk.id, progress, state, reason.as_deref()).await?;
-    worked.map(|()| progress)
+    worked.map(|_| progress)
 }
 
 async fn work(
@@ -130,7 +161,8 @@ async fn work(
     replayers: &[Replayer],
     progress: &mut Progress,
     tell: &mut impl FnMut(Progress),
-) -> Result<(), ReplayError> {
+) -> Result<Elsewhere, ReplayError> {
+    let mut elsewhere = Elsewhere::new();
     // What is kept from now on is for the next request.
     let last: i64 =
         sqlx::query_scalar("select coalesce(max(id), 0) from accord.quarantine").fetch_one(pool).await?;
@@ -139,15 +171,19 @@ async fn work(
         let page = i64::try_from(BATCH).unwrap_or(i64::MAX);
         let mut ids = read::ids(pool, &bulk.filter, From::Oldest(after), page).await?;
         ids.retain(|(id, _)| *id <= last);
-        let Some((end, _)) = ids.last() else { return Ok(()) };
+        let Some((end, _)) = ids.last() else { return Ok(elsewhere) };
         after = Some(*end);
         let mut by_pipeline: HashMap<&str, Vec<i64>> = HashMap::new();
         for (id, pipeline) in &ids {
             by_pipeline.entry(pipeline).or_default().push(*id);
         }
         for (pipeline, ids) in by_pipeline {
-            // A pipeline that is not configured here has no waist to go through.
-            let Some(replayer) = replayers.iter().find(|r| r.pipeline() == pipeline) else { continue };
+            let Some(replayer) = replayers.iter().find(|r| r.pipeline() == pipeline) else {
+                let number = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+                *elsewhere.entry(pipeline.to_owned()).or_default() += number;
+                progress.left_out += number;
+                continue;
+            };
             for (_, outcome) in replayer.many(&ids).await? {
                 progress.count(&outcome);
             }
@@ -166,14 +202,15 @@ async fn note(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update accord.replay
-         set released = $2, superseded = $3, refused = $4, state = $5, reason = $6, seen_at = now(),
-             finished_at = case when $5 <> 'running' then now() end
+         set released = $2, superseded = $3, refused = $4, left_out = $5, state = $6, reason = $7, seen_at = now(),
+             finished_at = case when $6 <> 'running' then now() end
          where id = $1",
     )
     .bind(id)
     .bind(progress.released)
     .bind(progress.superseded)
     .bind(progress.refused)
+    .bind(progress.left_out)
     .bind(state)
     .bind(reason)
     .execute(pool)

@@ -18,6 +18,9 @@ use crate::library::quarantine::read::{self, State};
 /// Entries a transaction: few, for each holds the lock that webhooks wait for.
 pub const BATCH: usize = 200;
 
+/// Bytes a transaction: few, for a waist holds no more than its budget, which webhooks need.
+const BATCH_BYTES: i64 = 8 << 20;
+
 /// Pauses before a batch is handed in again while the waist is too busy.
 const PAUSES: [u64; 6] = [100, 250, 500, 1000, 2000, 5000];
 
@@ -103,10 +106,18 @@ impl Replayer {
     pub async fn many(&self, ids: &[i64]) -> Result<Vec<(i64, Outcome)>, ReplayError> {
         let mut tried = Vec::with_capacity(ids.len());
         for ids in ids.chunks(BATCH) {
-            let stored = read::stored(&self.pool, &self.pipeline, ids).await?;
-            let changes = stored.iter().map(|s| self.change(s.id, &s.body, &s.pointer, false)).collect();
-            let outcomes = self.hand_in(changes).await?;
-            tried.extend(stored.iter().map(|stored| stored.id).zip(outcomes));
+            let mut left = ids.to_vec();
+            while !left.is_empty() {
+                let now = read::fitting(&self.pool, &self.pipeline, &left, BATCH_BYTES).await?;
+                if now.is_empty() {
+                    break;
+                }
+                left.retain(|id| !now.contains(id));
+                let stored = read::stored(&self.pool, &self.pipeline, &now).await?;
+                let changes = stored.iter().map(|s| self.change(s.id, &s.body, &s.pointer, false)).collect();
+                let outcomes = self.hand_in(changes).await?;
+                tried.extend(stored.iter().map(|stored| stored.id).zip(outcomes));
+            }
         }
         Ok(tried)
     }

@@ -1,8 +1,6 @@
-//! What is shown of an entry: everything, but for what the contract calls sensitive.
+//! What is shown of an entry: everything, but for what is sensitive.
 //!
-//! Promises: a field that is classified as anything but `public` or `internal` is masked wherever it can appear:
-//! payload, edit, row, violations, history, key. Where a contract has such fields, what cannot be told apart is
-//! masked too. Must not know: who looks.
+//! Promises: all that is shown has passed the mask. Must not know: who looks, or what is sensitive.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,119 +9,13 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::change::{Outcome, Violation};
+use super::mask::{MASKED, Mask};
+use crate::change::Violation;
 use crate::contract::gate::record_at;
-use crate::contract::{Column, Contract};
 use crate::library::history::Event;
-use crate::library::quarantine::read::{Closed, Entry, State, Whole};
+use crate::library::quarantine::read::{Closed, Entry, Whole};
 
-/// What stands in place of a sensitive value.
-pub const MASKED: &str = "(masked)";
-
-/// What stands in place of a message that may hold a sensitive value.
-const MASKED_MESSAGE: &str = "(masked: the raw view shows it)";
-
-/// Rules of the database whose messages name constraints and columns, and no values.
-const WITHOUT_VALUES: [&str; 10] = [
-    "foreignKey",
-    "unique",
-    "check",
-    "notNull",
-    "exclusion",
-    "timeout",
-    "suppressed",
-    "required",
-    "maxItems",
-    "paused",
-];
-
-/// What to hide of a pipeline's entries.
-#[derive(Clone, Copy, Debug)]
-pub enum Mask<'a> {
-    /// Nothing: an operator asked for the raw view.
-    Raw,
-    /// What this contract calls sensitive.
-    By(&'a Contract),
-    /// Everything: nobody here knows the contract.
-    All,
-}
-
-impl Mask<'_> {
-    /// Whether anything is hidden at all.
-    fn hides(&self) -> bool {
-        match self {
-            Self::Raw => false,
-            Self::By(contract) => contract.columns.iter().any(Column::is_sensitive),
-            Self::All => true,
-        }
-    }
-
-    /// Whether a field, or a column, is known to be harmless.
-    fn shows(&self, name: &str) -> bool {
-        match self {
-            Self::Raw => true,
-            Self::All => false,
-            Self::By(contract) => {
-                let mut named =
-                    contract.columns.iter().filter(|c| c.field == name || c.name.as_str() == name);
-                named.clone().next().is_some() && !named.any(Column::is_sensitive)
-            }
-        }
-    }
-
-    fn shows_key(&self) -> bool {
-        match self {
-            Self::Raw => true,
-            Self::All => false,
-            Self::By(contract) => !contract.has_sensitive_key(),
-        }
-    }
-
-    /// The entry as it may be listed.
-    pub fn entry(&self, entry: Entry) -> Entry {
-        if !self.hides() {
-            return entry;
-        }
-        let key = if self.shows_key() { entry.key } else { entry.key.map(|_| MASKED.to_owned()) };
-        // What purging left of violations holds no values.
-        let violations = match entry.state {
-            State::Purged => entry.violations,
-            _ => entry.violations.into_iter().map(|v| self.violation(v)).collect(),
-        };
-        Entry { key, violations, ..entry }
-    }
-
-    fn violation(&self, violation: Violation) -> Violation {
-        let field = violation.pointer.strip_prefix('/').map(|rest| rest.split('/').next().unwrap_or(rest));
-        let is_harmless = match field {
-            Some(field) => self.shows(&field.replace("~1", "/").replace("~0", "~")),
-            None if violation.rule == "incomplete" => self.shows_key(),
-            None => WITHOUT_VALUES.contains(&violation.rule.as_str()),
-        };
-        if is_harmless {
-            return violation;
-        }
-        let value = violation.value.map(|_| MASKED.to_owned());
-        Violation { value, message: MASKED_MESSAGE.to_owned(), ..violation }
-    }
-
-    /// An object, its sensitive values masked; anything else is masked as a whole.
-    fn object(&self, json: Json) -> Json {
-        if !self.hides() {
-            return json;
-        }
-        match json {
-            Json::Object(object) => {
-                let masked = object.into_iter().map(|(name, value)| {
-                    let value = if self.shows(&name) { value } else { MASKED.into() };
-                    (name, value)
-                });
-                Json::Object(masked.collect())
-            }
-            _ => MASKED.into(),
-        }
-    }
-
+impl Mask {
     fn payload(&self, bytes: &[u8], pointer: &str) -> Payload {
         let record = record_at(bytes, pointer);
         if !self.hides() {
@@ -139,40 +31,6 @@ impl Mask<'_> {
             Some(Json::String(text)) => Payload::Text(text),
             Some(json) => Payload::Text(json.to_string()),
             None => Payload::Text(MASKED.to_owned()),
-        }
-    }
-
-    /// The events, with sensitive values masked.
-    pub fn events(&self, events: Vec<Event>) -> Vec<Event> {
-        let masked = events
-            .into_iter()
-            .map(|event| Event { changes: event.changes.map(|changes| self.changes(changes)), ..event });
-        masked.collect()
-    }
-
-    /// The ledger's `changes`: each value of a sensitive column is masked, and how many there are is kept.
-    fn changes(&self, changes: Json) -> Json {
-        let Json::Object(columns) = changes else { return changes };
-        let masked = columns.into_iter().map(|(name, what)| {
-            let what = match what {
-                Json::Array(values) if !self.shows(&name) && self.hides() => {
-                    values.into_iter().map(|_| Json::from(MASKED)).collect()
-                }
-                other => other,
-            };
-            (name, what)
-        });
-        Json::Object(masked.collect())
-    }
-
-    /// What came of a try, as it may be shown.
-    pub fn outcome(&self, outcome: Outcome) -> Outcome {
-        match outcome {
-            Outcome::Quarantined { position, id, violations } if self.hides() => {
-                let violations = violations.into_iter().map(|v| self.violation(v)).collect();
-                Outcome::Quarantined { position, id, violations }
-            }
-            other => other,
         }
     }
 

@@ -81,11 +81,11 @@ async fn replay_one(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let edited = payload.map(contents).transpose()?;
-    let pipeline = desk.whole(id).await?.entry.pipeline;
-    let waist = Waist::open(desk, &pipeline).await?;
+    let entry = desk.whole(id).await?.entry;
+    let waist = Waist::open(desk, &entry.pipeline).await?;
     let result = waist.replayer.one(id, edited).await;
     waist.settle().await?;
-    let result = desk.mask(&pipeline, false).outcome(result?);
+    let result = desk.mask(&entry.pipeline, [entry.judged_by], false).await?.outcome(result?);
     let whole = desk.whole(id).await?;
     let replayed = Replayed { id, state: whole.entry.state, left_over: whole.left_over, result };
     print(&if json {
@@ -112,8 +112,7 @@ async fn replay_many(desk: &Desk<'_>, args: &ReplayArgs, json: bool) -> anyhow::
     eprintln!("Replay {}: {} open entries", bulk.id, bulk.total);
     let total = bulk.total;
     let ran = bulk::run(&desk.pool, &bulk, &replayers, |progress| {
-        let done = progress.released + progress.superseded + progress.refused;
-        eprintln!("  {done} of {total}");
+        eprintln!("  {} of {total}", progress.done());
     })
     .await;
     for waist in waists {
@@ -121,14 +120,7 @@ async fn replay_many(desk: &Desk<'_>, args: &ReplayArgs, json: bool) -> anyhow::
     }
     let progress = ran?;
     let ended: Option<Bulk> = bulk::get(&desk.pool, bulk.id).await?;
-    print(&if json {
-        pretty(&ended)?
-    } else {
-        format!(
-            "{} released, {} superseded by newer data, {} refused again and open\n",
-            progress.released, progress.superseded, progress.refused
-        )
-    })?;
+    print(&if json { pretty(&ended)? } else { tell::replayed_many(progress, ended.and_then(|e| e.reason)) })?;
     Ok(exit(progress.refused > 0))
 }
 

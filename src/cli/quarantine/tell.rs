@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 use chrono::{DateTime, Local, Utc};
 
 use crate::change::{Outcome, Violation};
-use crate::library::quarantine::read::{Entry, State};
+use crate::library::quarantine::read::{Before, Entry, State};
 use crate::prose::{self, Paint};
+use crate::quarantine::bulk::Progress;
 use crate::quarantine::view::{Payload, View};
 
 /// Says where a raw view goes: a log of its own would be read by more people.
@@ -74,10 +75,11 @@ pub(super) fn whole(view: &View, paint: Paint) -> String {
     if let Some(at) = entry.next_attempt_at {
         line("next attempt", instant(at));
     }
+    if let Some(Before { state, at: Some(at), by, reason, .. }) = &view.closed.before {
+        line(state.as_str(), closed(*at, by.as_deref(), reason.as_deref()));
+    }
     if let Some(at) = view.closed.at {
-        let by = view.closed.by.as_deref().map(|by| format!(" by {}", prose::safe(by)));
-        let why = view.closed.reason.as_deref().map(|why| format!(": {}", prose::safe(why)));
-        line("closed", format!("{}{}{}", instant(at), by.unwrap_or_default(), why.unwrap_or_default()));
+        line("closed", closed(at, view.closed.by.as_deref(), view.closed.reason.as_deref()));
     }
     if !view.left_over.is_empty() {
         line("left over", format!("{} (newer data had settled that)", view.left_over.join(", ")));
@@ -131,6 +133,14 @@ pub(super) fn replayed(id: i64, state: State, left_over: &[String], result: &Out
     }
 }
 
+pub(super) fn replayed_many(progress: Progress, reason: Option<String>) -> String {
+    let Progress { released, superseded, refused, .. } = progress;
+    let reason = reason.map(|reason| format!("{}\n", prose::safe(&reason))).unwrap_or_default();
+    format!(
+        "{released} released, {superseded} superseded by newer data, {refused} refused again and open\n{reason}"
+    )
+}
+
 fn violated(violation: &Violation) -> String {
     let place = if violation.pointer.is_empty() { "the record" } else { &violation.pointer };
     let value = violation.value.as_deref().map(|value| format!(" ({})", prose::safe(value)));
@@ -141,6 +151,12 @@ fn violated(violation: &Violation) -> String {
         prose::safe(&violation.message),
         value.unwrap_or_default()
     )
+}
+
+fn closed(at: DateTime<Utc>, by: Option<&str>, why: Option<&str>) -> String {
+    let by = by.map(|by| format!(" by {}", prose::safe(by))).unwrap_or_default();
+    let why = why.map(|why| format!(": {}", prose::safe(why))).unwrap_or_default();
+    format!("{}{by}{why}", instant(at))
 }
 
 fn payload(payload: &Payload) -> String {

@@ -1,6 +1,6 @@
 //! Closing entries by a person's decision: discard, and purge.
 //!
-//! Promises: a mark stays, with the row's key and with when, who and why; purge leaves nothing else of what the sender
+//! Promises: a mark stays, with the row's key and with when, who and why, also of the decision before it; purge leaves nothing else of what the sender
 //! sent, except bytes that another entry still needs, and then says so. What was applied is the library's and the
 //! ledger's. Must not know: who may decide.
 
@@ -110,7 +110,10 @@ async fn erase(conn: &mut PgConnection, id: i64, decision: Decision<'_>) -> Resu
                  select coalesce(jsonb_agg(jsonb_build_object(
                      'pointer', v ->> 'pointer', 'rule', v ->> 'rule', 'message', 'purged')), '[]')
                  from jsonb_array_elements(violations) v),
-             closed_at = now(), closed_by = $2, closed_reason = $3
+             closed_before = case when state <> 'open' then jsonb_build_object(
+                 'state', state, 'at', closed_at, 'by', closed_by, 'reason', closed_reason,
+                 'position', closed_position) end,
+             closed_at = now(), closed_by = $2, closed_reason = $3, closed_position = null
          where id = $1",
     )
     .bind(id)

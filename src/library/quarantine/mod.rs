@@ -1,10 +1,11 @@
 //! `accord.quarantine` and `accord.body`: what could not be applied, with its original bytes.
 //!
 //! Promises: an entry and its bytes commit together; the same bytes are stored once. Here is what the waist
-//! writes; `standing` is what a replay goes by, `read` lists and shows, `close` discards and purges. Must not
+//! writes; `standing` is what a replay goes by, `filter` says which entries, `read` lists and shows them, `close` discards and purges. Must not
 //! know: why an entry is refused, beyond what it carries.
 
 pub mod close;
+mod filter;
 pub mod read;
 pub mod standing;
 

@@ -130,11 +130,12 @@ pub async fn since(
         .collect()
 }
 
-/// Closes those of the entries that are open still, because newer data has settled all that they say.
+/// Closes those of the entries that are open still, because newer data has settled all that they say: up to this
+/// position of their pipeline's ledger, or in the ledger of another one.
 pub async fn supersede(
     executor: impl PgExecutor<'_>,
     entries: &[i64],
-    position: i64,
+    position: Option<i64>,
 ) -> Result<u64, sqlx::Error> {
     let done = sqlx::query(
         "update accord.quarantine

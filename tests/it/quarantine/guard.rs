@@ -84,6 +84,6 @@ async fn an_entry_that_was_closed_meanwhile_stays_closed() {
     assert_eq!(apply(&q, change).await, "stale");
     assert_eq!(q.row().await, r#"["rose", 1, "x", "mine"]"#);
 
-    assert_eq!(standing::supersede(&mut *conn, &[entry], 9).await.unwrap(), 0);
+    assert_eq!(standing::supersede(&mut *conn, &[entry], Some(9)).await.unwrap(), 0);
     assert_eq!(q.state(entry).await, "discarded");
 }

@@ -135,6 +135,14 @@ async fn what_is_purged_leaves_a_mark_and_nothing_else() {
     }
     assert_eq!(entry["violations"], json!([{"pointer": "/cost", "rule": "minimum", "message": "purged"}]));
     assert_eq!((&entry["closed_by"], &entry["closed_reason"]), (&json!("api"), &json!("erasure request")));
+    let before = &entry["closed_before"];
+    assert_eq!(
+        (&before["state"], &before["by"], &before["reason"]),
+        (&json!("discarded"), &json!("api"), &json!("a test")),
+        "who put it aside, and why, is kept"
+    );
+    let entry = server.get("/api/v1/quarantine/1").await.json();
+    assert_eq!((&entry["state"], &entry["closed_before"]), (&json!("purged"), &json!(null)), "it was open");
     let bytes: i64 =
         sqlx::query_scalar("select count(*) from accord.body where convert_from(bytes, 'utf8') like '%Two%'")
             .fetch_one(&server.library.pool)
@@ -200,6 +208,12 @@ async fn bad_input_is_answered_with_what_would_be_good() {
         ("/1/replay", "", 400),
         ("/1/replay", "{", 400),
         ("/1/replay", r#"{"paylod": {}}"#, 422),
+        ("/1/replay", "[]", 422),
+        ("/1/replay", "null", 422),
+        ("/1/replay", r#"[{"fragrance_id":1}]"#, 422),
+        ("/1/discard", r#"["a list is no object"]"#, 422),
+        ("/replays", "[{}]", 422),
+        ("/replays", r#"{"filter": []}"#, 422),
         ("/1/discard", "{}", 422),
         ("/1/discard", r#"{"reason": " "}"#, 422),
         ("/1/discard", r#"{"reason": "\u0000"}"#, 422),
@@ -232,6 +246,26 @@ async fn bad_input_is_answered_with_what_would_be_good() {
         assert_eq!((reply.status, &reply.json()["state"]), (200, &json!("open")), "{odd}: {reply:?}");
     }
     assert_eq!(ids(&server, "").await, [3, 2, 1], "nothing was lost on the way");
+}
+
+#[tokio::test]
+async fn a_list_is_taken_for_an_object_nowhere() {
+    let server = Server::start(Configure::default()).await;
+    for (path, body) in [
+        ("/checks", r#"["fragrances"]"#),
+        ("/reconciliations", r#"["fragrances", "diff"]"#),
+        ("/reconciliations/1/release", r#"["a reason"]"#),
+        ("/pipelines/fragrances/pause", r#"["a reason"]"#),
+        ("/pipelines/fragrances/resume", "[]"),
+    ] {
+        let (reply, _) = server.post(&format!("/api/v1{path}"), JSON, body).await;
+        assert_eq!(
+            (reply.status, reply.content_type()),
+            (422, "application/problem+json"),
+            "{path}: {reply:?}"
+        );
+        assert!(reply.text.contains("expected an object"), "{path}: {reply:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! What the contract calls sensitive is seen by nobody who does not ask for it by name.
 
+use std::sync::Arc;
+
 use accord::change::Body;
+use accord::contract::Contract;
 use accord::library::quarantine::read;
-use accord::quarantine::Mask;
+use accord::quarantine::{Mask, Masks, judges};
 
 use super::replayer;
 use crate::harness::{ITEM, Waist, Wish};
@@ -19,6 +22,13 @@ fn contract() -> String {
     .replace("physicalType: varchar(20)", "physicalType: varchar(20), classification: Public")
 }
 
+/// The mask while the contract of this waist is in force.
+async fn mask(waist: &Waist, judged_by: impl IntoIterator<Item = i32>) -> Mask {
+    let in_force = Arc::new(Contract::parse(&waist.gate.contract().source, "in force", None).unwrap());
+    let mut conn = waist.pool.acquire().await.unwrap();
+    Masks::default().of(&mut conn, Some(&in_force), judged_by).await.unwrap()
+}
+
 async fn shown(waist: &Waist, raw: bool) -> Vec<String> {
     let ids: Vec<i64> = sqlx::query_scalar("select id from accord.quarantine order by id")
         .fetch_all(&waist.pool)
@@ -26,9 +36,9 @@ async fn shown(waist: &Waist, raw: bool) -> Vec<String> {
         .unwrap();
     let mut shown = Vec::new();
     for id in ids {
-        let mask = if raw { Mask::Raw } else { Mask::By(waist.gate.contract()) };
         let whole = read::one(&waist.pool, id).await.unwrap().unwrap();
         let history = read::history(&waist.pool, id, 100).await.unwrap();
+        let mask = if raw { Mask::Raw } else { mask(waist, judges(&whole.entry, &history)).await };
         let listed = serde_json::to_string(&mask.entry(whole.entry.clone())).unwrap();
         shown.push(serde_json::to_string(&mask.whole(whole, history)).unwrap() + &listed);
     }
@@ -74,8 +84,8 @@ async fn tries_and_edits_are_masked_as_the_original_is() {
     waist.send(r#"{"id":1,"price":424242}"#).await;
     let edit = br#"{"id":1,"price":"424242x"}"#.to_vec();
     let outcome = replayer(&waist).one(1, Some(edit)).await.unwrap();
-    let answer = |mask: Mask<'_>| serde_json::to_string(&mask.outcome(outcome.clone())).unwrap();
-    assert!(answer(Mask::Raw).contains(SECRET) && !answer(Mask::By(waist.gate.contract())).contains(SECRET));
+    let answer = |mask: Mask| serde_json::to_string(&mask.outcome(outcome.clone())).unwrap();
+    assert!(answer(Mask::Raw).contains(SECRET) && !answer(mask(&waist, []).await).contains(SECRET));
     assert_eq!(shown(&waist, true).await[0].matches("424242x").count(), 2, "edit and newest violation");
     assert!(!shown(&waist, false).await[0].contains(SECRET), "{}", shown(&waist, false).await[0]);
 }
@@ -153,4 +163,48 @@ async fn without_sensitive_fields_everything_is_shown_as_it_came() {
     let shown = shown(&waist, false).await;
     assert!(shown[0].contains(r#"{\"id\":1, \"price\": \"x\" }"#), "{}", shown[0]);
     assert!(shown[1].contains(r#""base64":"/wA=""#), "{}", shown[1]);
+}
+
+#[tokio::test]
+async fn a_new_contract_unmasks_nothing_that_an_older_one_has_judged() {
+    let contract = contract();
+    let strict = Waist::new(Wish { contract: &contract, ..Wish::default() }).await;
+    strict.sql("insert into item values (1, 'rose', 424242, 'x 424242')").await;
+    strict.send(r#"{"id":1,"name":"iris","price":424242}"#).await;
+    // The next one classifies nothing, and the one after it has no such columns.
+    let open = contract.replace("classification: restricted, ", "").replace(", classification: PII", "");
+    let narrow: String = ITEM
+        .lines()
+        .filter(|line| !line.contains("price") && !line.contains("tag"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    for next in [&open, &narrow] {
+        let next = Waist::on(&strict.url, strict.pool.clone(), Wish { contract: next, ..Wish::default() });
+        next.send(r#"{"id":1,"name":"lily","price":1,"tag":"y"}"#).await;
+        let masked = &shown(&next, false).await[0];
+        assert!(
+            !masked.contains(SECRET) && masked.contains("iris") && masked.contains("(masked"),
+            "{masked}"
+        );
+        assert!(shown(&next, true).await[0].contains(SECRET));
+    }
+}
+
+#[tokio::test]
+async fn the_contract_in_force_masks_what_an_older_one_has_shown() {
+    let open = contract().replace("classification: restricted, ", "").replace(", classification: PII", "");
+    let waist = Waist::new(Wish { contract: &open, ..Wish::default() }).await;
+    waist.send(r#"{"id":1,"name":"iris","price":424242}"#).await;
+    assert!(shown(&waist, false).await[0].contains(SECRET));
+    let contract = contract();
+    let strict = Waist::on(&waist.url, waist.pool.clone(), Wish { contract: &contract, ..Wish::default() });
+    assert!(!shown(&strict, false).await[0].contains(SECRET));
+}
+
+#[tokio::test]
+async fn what_was_judged_by_a_contract_that_cannot_be_read_is_masked_as_a_whole() {
+    let waist = Waist::new(Wish::default()).await;
+    waist.send(r#"{"id":1,"price":"x424242"}"#).await;
+    assert!(shown(&waist, false).await[0].contains(SECRET));
+    waist.sql("update accord.contract set source = 'apiVersion: v9.0.0'").await;
+    assert!(!shown(&waist, false).await[0].contains(SECRET));
 }

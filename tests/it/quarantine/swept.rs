@@ -134,3 +134,28 @@ async fn a_pipeline_that_takes_nothing_holds_up_no_other() {
                     from accord.quarantine q join accord.pipeline p on p.id = q.pipeline";
     assert_eq!(waist.read(attempts).await, "items 1, others 0");
 }
+
+#[tokio::test]
+async fn newer_data_of_another_pipeline_of_the_table_settles_an_entry() {
+    let q = Quarantine::new().await;
+    q.waist.sql(ROW).await;
+    let other = Waist::on(&q.waist.url, q.waist.pool.clone(), Wish { name: "others", ..Wish::default() });
+    let others = || Replayer::new("others", other.gate.clone(), other.applier.clone(), other.pool.clone());
+    other.send(r#"{"id":1,"name":"before"}"#).await;
+    let first = q.refuse(r#""id":1,"name":"old""#).await;
+    let second = q.refuse(r#""id":1,"name":"old","price":9"#).await;
+    let mut sweep = Sweep::default();
+    sweep.round(&q.waist.pool, &[replayer(&q.waist), others()]).await.unwrap();
+    assert_eq!(q.state(first).await, "open", "what came before it settles nothing");
+
+    // A leader that knew of all before, and one that begins to lead only now.
+    other.send(r#"{"id":1,"name":"new"}"#).await;
+    sweep.round(&q.waist.pool, &[replayer(&q.waist), others()]).await.unwrap();
+    assert_eq!(q.state(first).await, "superseded");
+    assert_eq!(q.state(second).await, "open", "its price is still its own");
+    other.send(r#"{"id":1,"price":2}"#).await;
+    Sweep::default().round(&q.waist.pool, &[replayer(&q.waist)]).await.unwrap();
+    assert_eq!(q.state(second).await, "superseded");
+    let place = "select count(*)::text from accord.quarantine where closed_position is not null";
+    assert_eq!(q.waist.read(place).await, "0", "a place in another ledger is none in its own");
+}

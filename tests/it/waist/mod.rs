@@ -1,6 +1,7 @@
 //! The waist against a real Postgres.
 
 mod batching;
+mod budget;
 mod disposition;
 mod follow;
 mod promises;

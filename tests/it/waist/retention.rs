@@ -124,3 +124,40 @@ async fn replays_of_many_entries_go_when_they_are_old() {
     let left = waist.read("select string_agg(requested_by, ', ' order by id) from accord.replay").await;
     assert_eq!(left, "ended lately, goes on");
 }
+
+#[tokio::test]
+async fn what_an_entry_is_judged_by_stays_in_the_ledgers_of_all_pipelines_of_its_table() {
+    let waist = Waist::new(Wish::default()).await;
+    let other = Waist::on(&waist.url, waist.pool.clone(), Wish { name: "others", ..Wish::default() });
+    let elsewhere = Wish {
+        name: "elsewhere",
+        contract: &crate::harness::ITEM.replace("name: item", "name: thing"),
+        ..Wish::default()
+    };
+    waist.sql("create table thing (like item including all); insert into item values (1, 'a', 1, 'x')").await;
+    let elsewhere = Waist::on(&waist.url, waist.pool.clone(), elsewhere);
+    other.send(r#"{"id":1,"price":2}"#).await;
+    elsewhere.send(r#"{"id":1,"name":"a","price":2,"tag":"x"}"#).await;
+    waist.send(r#"{"id":1,"price":true}"#).await;
+    other.send(r#"{"id":1,"price":3}"#).await;
+    elsewhere.send(r#"{"id":1,"price":3}"#).await;
+    waist
+        .sql(
+            "update accord.ledger set at = at - interval '2 days';
+             update accord.quarantine set at = at - interval '2 days'",
+        )
+        .await;
+    let mut conn = waist.pool.acquire().await.unwrap();
+    sweep(&mut conn, POLICY).await.unwrap();
+    let left = "select string_agg(concat(p.name, ' ', l.position), ', ' order by p.name, l.position)
+                from accord.ledger l join accord.pipeline p on p.id = l.pipeline";
+    assert_eq!(
+        waist.read(left).await,
+        "items 1, others 2",
+        "what is newer than the open entry, of its table"
+    );
+
+    waist.sql("update accord.quarantine set state = 'discarded', closed_at = now()").await;
+    sweep(&mut conn, POLICY).await.unwrap();
+    assert_eq!(waist.read(left).await, "");
+}
