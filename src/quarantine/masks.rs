@@ -43,7 +43,7 @@ impl Masks {
             match self.judge(conn, id, in_force.table.as_str()).await? {
                 None => return Ok(Mask::All),
                 Some(judge) if contracts.iter().all(|known| known.hash != judge.hash) => {
-                    contracts.push(judge)
+                    contracts.push(judge);
                 }
                 Some(_) => {}
             }
