@@ -79,14 +79,14 @@ impl Service {
             let router = tokio::select! {
                 router = lay_out(&config, &metrics, &told, beginning, &mut supervisor) => router,
                 _ = requests.next() => {
-                    waiting.turn_away().await;
+                    waiting.turn_away(requests).await;
                     return Ok(());
                 }
             };
             let router = match router {
                 Ok(router) => router,
                 Err(error) => {
-                    waiting.turn_away().await;
+                    waiting.turn_away(requests).await;
                     return Err(error);
                 }
             };
@@ -95,7 +95,7 @@ impl Service {
         }
         // A stop that came in the middle of a renewal leaves callers waiting.
         if let Ok(waiting) = handover.await {
-            waiting.turn_away().await;
+            waiting.turn_away(requests).await;
         }
         Ok(())
     }

@@ -63,6 +63,15 @@ mod tests {
         assert_eq!(Waiting::default().longest(), Duration::ZERO);
     }
 
+    #[tokio::test]
+    async fn the_one_who_came_first_waits_longest() {
+        let (waiting, a_while) = (Waiting::default(), Duration::from_millis(50));
+        waiting.come();
+        tokio::time::sleep(a_while).await;
+        waiting.come();
+        assert!(waiting.longest() >= a_while);
+    }
+
     proptest! {
         /// Whoever leaves, in whatever order: the first place is that of the one who came first among those left.
         #[test]

@@ -178,7 +178,9 @@ async fn replayed(conn: &mut PgConnection, name: &str, kept: i64) -> anyhow::Res
     let mut moved = Instant::now();
     while left > 0 && moved.elapsed() < PATIENCE {
         if let Some(pause) = pause::read(&mut *conn, name).await? {
-            bail!("`{name}` is paused again {}\n{left} changes are not replayed yet", told(&pause));
+            let are = if left == 1 { "is" } else { "are" };
+            let left = prose::count(left.unsigned_abs(), "change");
+            bail!("`{name}` is paused again {}\n{left} {are} not replayed yet", told(&pause));
         }
         if !leader::is_led(&mut *conn).await? {
             break;

@@ -1,7 +1,7 @@
 //! What a preview comes to, in sentences.
 
 use super::{Broken, Failing, Preview, Tally};
-use crate::contract::Contract;
+use crate::contract::{Contract, UnknownFields};
 use crate::library::statement::TableSql;
 use crate::prose::{count, threshold as threshold_of};
 
@@ -44,6 +44,15 @@ pub(super) fn notes(
             new.target(),
             old.target()
         ));
+    }
+    let fields = active.columns.iter().map(|column| column.field.as_str());
+    let gone: Vec<&str> = fields.filter(|field| !proposed.by_field.contains_key(*field)).collect();
+    if !gone.is_empty() {
+        let what = match proposed.unknown_fields {
+            UnknownFields::Ignore => "what senders say of it would be left out",
+            UnknownFields::Reject => "changes that name it would be refused",
+        };
+        notes.push(format!("the new contract has no field {}: {what}", gone.join(", ")));
     }
     if has_moved_on && preview.disagreements.is_empty() {
         notes.push(

@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::http::{self, Door, Limits, Shut};
-use crate::supervisor::{Phase, Supervisor};
+use crate::supervisor::{Phase, Requests, Supervisor};
 
 /// A running HTTP server; dropped, it cuts what is open.
 pub(super) struct Front {
@@ -83,9 +83,14 @@ impl Waiting {
         self.front
     }
 
-    /// Tells those who wait that there is nothing more, and ends.
-    pub(super) async fn turn_away(self) {
+    /// Tells those who wait that there is nothing more, and ends; at once when that is asked for meanwhile.
+    pub(super) async fn turn_away(self, requests: &mut Requests) {
         drop(self.shut);
-        self.front.end().await;
+        // Who was left behind sends slowly, and may take longer than anybody has time.
+        let patience = self.front.patience;
+        tokio::select! {
+            _ = timeout(patience, self.front.end()) => {}
+            _ = requests.next() => {}
+        }
     }
 }

@@ -138,3 +138,13 @@ fn the_words_are_those_that_are_serialized_and_the_order_is_theirs() {
     }
     assert!(Kind::ALL.is_sorted());
 }
+
+#[test]
+fn what_processes_may_see_differently_each_tells_by_itself() {
+    let of_processes = Kind::ALL.into_iter().filter(|kind| kind.scope() == Scope::Process);
+    assert_eq!(
+        of_processes.collect::<Vec<_>>(),
+        [Kind::LibraryAway, Kind::Halted, Kind::Lagging, Kind::ContractNotActive],
+        "replicas may be configured with other files"
+    );
+}

@@ -207,6 +207,28 @@ async fn a_sender_that_takes_too_long_is_left_behind_and_a_gap_is_marked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_in_the_middle_of_a_renewal_turns_callers_away_and_waits_for_no_straggler() {
+    let mut scene = Scene::new("shutdown.grace = '6s'", "").await;
+    let address = scene.accord.url.strip_prefix("http://").unwrap().to_owned();
+    let mut straggler = TcpStream::connect(&address).await.unwrap();
+    let head = "POST /notifications HTTP/1.1\r\nhost: x\r\ncontent-length: 30\r\n\r\n{";
+    straggler.write_all(head.as_bytes()).await.unwrap();
+    scene.activate("1.1.0", -1).await;
+    eventually(SOON, "it is renewed", async || {
+        let log = scene.accord.process.log();
+        if log.contains("stopping, to begin anew") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    let client = Client::of(&scene.accord.url);
+    let called = tokio::spawn(async move { client.send(&json!({"fragrance_id": 1, "cost": 5})).await });
+    scene.accord.process.terminate();
+    // A body may come for 30 s.
+    let ended = tokio::time::timeout(Duration::from_secs(20), scene.accord.process.wait()).await;
+    assert_eq!(ended.expect("its end").code(), Some(0), "{}", scene.accord.process.log());
+    assert_eq!(called.await.unwrap().expect("an answer").status, 503);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renewal_does_not_take_the_registration_back() {
     let (taken, given_back) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counts = |counter: &Arc<AtomicUsize>| {

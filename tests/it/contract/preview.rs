@@ -263,6 +263,8 @@ async fn checks_of_the_table_as_a_whole_are_news_only_where_they_newly_fail() {
     let warned = item(&[(priced, &warned_text)]);
     let checks = previewed(&waist, &warned, &item(&[(priced, &priced_text)]), ALL).await;
     assert_eq!(ids(&checks.checks.unwrap().would_fail), ["priced"]);
+    let checks = previewed(&waist, &item(&[(priced, &priced_text)]), &warned, ALL).await;
+    assert_eq!(ids(&checks.checks.unwrap().would_warn), [""; 0], "what failed and warns now is no news");
     let checks = previewed(&waist, ITEM, &warned, ALL).await;
     assert_eq!(ids(&checks.checks.unwrap().would_warn), ["priced"]);
     assert_eq!(checks.failures, Vec::<String>::new());
@@ -287,4 +289,44 @@ async fn a_sensitive_key_is_counted_and_not_told() {
     assert!(!told.contains("711") && !told.contains("712"), "{told}");
     let told = serde_json::to_string(&previewed(&waist, ITEM, &item(&STRICTER), ALL).await).unwrap();
     assert!(told.contains("711") && told.contains("712"), "{told}");
+}
+
+#[tokio::test]
+async fn a_rule_that_nobody_can_judge_refuses_an_activation() {
+    let waist = Waist::new(Wish::default()).await;
+    waist.sql("insert into item (id, name, price) values (1, 'Iris', 3)").await;
+    let quality = "physicalType: numeric, quality: [{id: impossible, type: sql, \
+                   query: 'select 1 / (count(*) - count(*)) from {object}', mustBe: 0, severity: error}]}";
+    let impossible = item(&[("physicalType: numeric}", quality)]);
+    let preview = previewed(&waist, ITEM, &impossible, ALL).await;
+    let [failure] = preview.failures.as_slice() else { panic!("{:?}", preview.failures) };
+    assert!(
+        failure.starts_with("check impossible cannot be judged") && failure.contains("zero"),
+        "{failure}"
+    );
+    let preview = previewed(&waist, &impossible, &impossible.replace("2.0.0", "2.1.0"), ALL).await;
+    assert_eq!(preview.failures, [""; 0], "nor could anybody before");
+}
+
+#[tokio::test]
+async fn two_documents_of_one_version_are_told_of() {
+    let waist = Waist::new(Wish::default()).await;
+    let twin = ITEM.to_owned() + "# Says the same.\n";
+    let [note] = &previewed(&waist, ITEM, &twin, ALL).await.notes[..] else { panic!("one note") };
+    assert!(note.starts_with("both documents say version "), "{note}");
+    assert_eq!(previewed(&waist, ITEM, &item(&[]), ALL).await.notes, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_field_that_is_renamed_is_missed() {
+    let waist = Waist::new(Wish::default()).await;
+    let renamed = item(&[("name: price,", "name: cost, physicalName: price,")]);
+    let reject = renamed.clone() + "customProperties: [{property: accord.unknownFields, value: reject}]\n";
+    for (proposed, what) in [
+        (&renamed, "what senders say of it would be left out"),
+        (&reject, "changes that name it would be refused"),
+    ] {
+        let note = format!("the new contract has no field price: {what}");
+        assert_eq!(previewed(&waist, ITEM, proposed, ALL).await.notes, [note]);
+    }
 }

@@ -191,5 +191,41 @@ async fn a_pipeline_is_paused_and_resumed_at_a_terminal() {
     let told = ask(&fragrances, &["resume", "fragrances"]).await;
     assert_eq!(told.code, Some(3), "{told:?}");
     assert!(told.stdout.contains("1 change refused: see `accord quarantine list"), "{told:?}");
+
+    // That is over with the pause it was of: the next one did not keep it.
+    ask(&fragrances, &["pause", "fragrances", "--because", "why"]).await;
+    let told = ask(&fragrances, &["resume", "fragrances", "--json"]).await;
+    let counts = ["kept", "to_replay", "refused"].map(|count| told.json()[count].clone());
+    assert_eq!((told.code, counts), (Some(0), [json!(0), json!(0), json!(0)]), "{told:?}");
     drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_for_a_resumption_is_told_of_another_pause() {
+    let fragrances = Fragrances::seeded(5).await;
+    let server = serve(&fragrances).await;
+    let url = ask(&fragrances, &["token", "show", "fragrances"]).await.stdout.trim().to_owned();
+    ask(&fragrances, &["pause", "fragrances", "--because", "why"]).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let kept = client.post(&url).json(&json!({"fragrance_id": 3, "cost": 701})).send().await.unwrap();
+    assert_eq!(kept.status().as_u16(), 202);
+    drop(server);
+    // A leader who replays nothing.
+    let mut leader = fragrances.library.pool.acquire().await.unwrap();
+    let lead = sqlx::query("select pg_advisory_lock($1)").bind(accord::leader::LOCK);
+    lead.execute(&mut *leader).await.unwrap();
+    let pause_again = async {
+        eventually(SOON, "it is resumed", async || {
+            let pause = accord::library::pause::read(&fragrances.library.pool, "fragrances").await.unwrap();
+            if pause.is_none() { Ok(()) } else { Err(pause) }
+        })
+        .await;
+        ask(&fragrances, &["pause", "fragrances", "--because", "not yet"]).await
+    };
+    let (resumed, paused) = tokio::join!(ask(&fragrances, &["resume", "fragrances"]), pause_again);
+    assert_eq!(paused.code, Some(0), "{paused:?}");
+    assert_eq!(resumed.code, Some(1), "{resumed:?}");
+    for piece in ["`fragrances` is paused again", "not yet", "1 change is not replayed yet"] {
+        assert!(resumed.stderr.contains(piece), "no `{piece}`: {resumed:?}");
+    }
 }

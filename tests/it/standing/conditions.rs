@@ -54,6 +54,35 @@ async fn checks_that_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_that_the_contract_in_force_does_not_have_fails_no_more() {
+    let server = Server::start(Configure::default()).await;
+    sql(&server.library.pool, "update fragrances set cost = -1 where fragrance_id = 3").await;
+    check(&server).await;
+    holds(&server, "checks_failed").await;
+
+    let shipped = include_str!("../../../contracts/fragrances.yaml");
+    let least = "physicalType: numeric\n        logicalTypeOptions:\n          minimum: 0\n";
+    assert!(shipped.contains(least));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(
+        file.path(),
+        shipped.replace(least, "physicalType: numeric\n").replace("version: 1.0.0", "version: 1.1.0"),
+    )
+    .unwrap();
+    let activate = ["contract", "activate", "fragrances", file.path().to_str().unwrap()];
+    let told = server.command(&activate).await;
+    assert_eq!(told.code, Some(0), "{told:?}");
+    eventually(SOON, "it is taken up", async || {
+        let view = server.get(VIEW).await.json();
+        if view["contract"]["version"] == "1.1.0" { Ok(()) } else { Err(view) }
+    })
+    .await;
+    holds(&server, "checks_failed").await;
+    check(&server).await;
+    is_over(&server, "checks_failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quarantine_that_grows() {
     let more = "\n[pipeline.fragrances.quarantine]\ngrowth = 3\nwithin = \"1h\"\n";
     let server = Server::start(Configure { more, ..Configure::default() }).await;
