@@ -124,7 +124,7 @@ schema:
 "
         )
     };
-    insta::assert_snapshot!(lines(&source("[a-")), @"14:84 error pattern `[a-` is no regular expression");
+    insta::assert_snapshot!(lines(&source("[a-")), @"14:78 error pattern `[a-` is no regular expression");
     for good in ["^x+$", "[[:alpha:]]", r"\mword\M", "***:(?i)x"] {
         assert_eq!(lines(&source(good)), "", "{good}");
     }
