@@ -3,6 +3,7 @@
 
 mod away;
 mod conditions;
+mod reading;
 mod replicas;
 
 use std::time::Duration;
