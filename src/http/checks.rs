@@ -17,7 +17,7 @@ use validator::Validate;
 use super::access::{self, Access};
 use super::error::{self, Kind, Problem};
 use super::json;
-use super::resource::{Object, Page, accepted, not_taken};
+use super::resource::{Object, Page, accepted, no_such_pipeline, not_taken};
 use crate::library::check_result::{self, CheckResult, Run};
 use crate::quality::{AskError, Checks};
 
@@ -83,9 +83,7 @@ async fn ask(
 ) -> Result<Response, Problem> {
     let Json(Object(wish)) = wish.map_err(|rejection| not_taken(&rejection, r#"{"pipeline": "NAME"}"#))?;
     let id = checks.ask(&wish.pipeline).await.map_err(|error| match error {
-        AskError::NoSuchPipeline => {
-            Problem::new(Kind::NotFound, "No pipeline has this name: GET /api/v1/pipelines lists them.")
-        }
+        AskError::NoSuchPipeline => no_such_pipeline(),
         AskError::Busy => {
             Problem::unavailable(Duration::from_secs(10), "Too many checks wait: try again later.")
         }

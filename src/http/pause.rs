@@ -16,15 +16,12 @@ use sqlx::PgPool;
 use sqlx::pool::PoolConnection;
 
 use super::error::{Kind, Problem};
-use super::resource::{Object, not_taken};
+use super::resource::{self, BY, Object, no_such_pipeline, not_taken};
 use super::{HttpPipeline, json};
 use crate::library::pause::{self, LONGEST_REASON, Pause, Paused, Resumed};
 
 /// The longest body of a request here.
 const BODY_LIMIT: usize = 16 * 1024;
-
-/// Who decides, as far as this API knows.
-const BY: &str = "api";
 
 #[derive(Clone)]
 struct Service {
@@ -61,7 +58,7 @@ async fn pause(
     name: Result<Path<String>, PathRejection>,
     wish: Result<Json<Object<Wish>>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let Path(name) = name.map_err(|_| unknown())?;
+    let Path(name) = name.map_err(|_| no_such_pipeline())?;
     let form = r#"{"reason": "why the pipeline is paused"}"#;
     let Json(Object(Wish { reason })) = wish.map_err(|rejection| not_taken(&rejection, form))?;
     let Some(reason) = pause::reason(&reason) else {
@@ -75,7 +72,7 @@ async fn pause(
     let (paused, already) = match paused.map_err(|error| Problem::database(&error))? {
         Paused::Now(pause) => (pause, false),
         Paused::Already(pause) => (pause, true),
-        Paused::Unknown => return Err(unknown()),
+        Paused::Unknown => return Err(no_such_pipeline()),
     };
     Ok(json(StatusCode::OK, &IsPaused { pipeline: &name, paused, already }))
 }
@@ -101,14 +98,14 @@ async fn resume(
     name: Result<Path<String>, PathRejection>,
     body: Result<Json<Object<Nothing>>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let Path(name) = name.map_err(|_| unknown())?;
+    let Path(name) = name.map_err(|_| no_such_pipeline())?;
     let Json(Object(Nothing {})) = body.map_err(|rejection| not_taken(&rejection, "{}"))?;
     let mut conn = service.connection(&name).await?;
     let resumed = pause::resume(&mut conn, &name).await.map_err(|error| Problem::database(&error))?;
     let was_paused = match resumed {
         Resumed::Now(pause) => Some(pause),
         Resumed::Already => None,
-        Resumed::Unknown => return Err(unknown()),
+        Resumed::Unknown => return Err(no_such_pipeline()),
     };
     let to_replay = pause::kept(&mut *conn, &name).await.map_err(|error| Problem::database(&error))?;
     let status = if to_replay > 0 { StatusCode::ACCEPTED } else { StatusCode::OK };
@@ -118,13 +115,7 @@ async fn resume(
 impl Service {
     /// A connection, where this server knows the pipeline.
     async fn connection(&self, name: &str) -> Result<PoolConnection<sqlx::Postgres>, Problem> {
-        if !self.pipelines.iter().any(|pipeline| *pipeline.name == *name) {
-            return Err(unknown());
-        }
-        self.pool.acquire().await.map_err(|error| Problem::database(&error))
+        resource::pipeline(&self.pipelines, name)?;
+        resource::connection(&self.pool).await
     }
-}
-
-fn unknown() -> Problem {
-    Problem::new(Kind::NotFound, "No pipeline has this name: GET /api/v1/pipelines lists them.")
 }

@@ -22,7 +22,7 @@ use sqlx::{PgConnection, PgPool};
 use validator::Validate;
 
 use super::error::{Kind, Problem};
-use super::resource::{Object, Page, not_taken};
+use super::resource::{self, BY, Object, Page, not_taken};
 use super::{HttpPipeline, json};
 use crate::change::Outcome;
 use crate::contract::gate::Gate;
@@ -38,9 +38,6 @@ const BODY_LIMIT: usize = 1024 * 1024;
 
 /// Events of a row's history that are shown with an entry.
 const HISTORY: i64 = 100;
-
-/// Who decides, as far as this API knows.
-const BY: &str = "api";
 
 #[derive(Clone)]
 struct Service {
@@ -234,7 +231,7 @@ fn decided_on(
 
 impl Service {
     async fn connection(&self) -> Result<PoolConnection<sqlx::Postgres>, Problem> {
-        self.pool.acquire().await.map_err(|error| Problem::database(&error))
+        resource::connection(&self.pool).await
     }
 
     fn pipeline(&self, name: &str) -> Option<&HttpPipeline> {

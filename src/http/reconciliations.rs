@@ -19,7 +19,7 @@ use sqlx::{PgConnection, PgPool, Postgres};
 use validator::Validate;
 
 use super::error::{Kind, Problem};
-use super::resource::{Object, Page, accepted, location, not_taken};
+use super::resource::{self, Object, Page, accepted, location, not_taken};
 use super::{HttpPipeline, json};
 use crate::library::pause::{self, Pause};
 use crate::reconcile::record::{Mode, Request, RunState, Trigger};
@@ -223,14 +223,11 @@ struct Accepted {
 
 impl Service {
     async fn connection(&self) -> Result<PoolConnection<Postgres>, Problem> {
-        self.pool.acquire().await.map_err(|error| Problem::database(&error))
+        resource::connection(&self.pool).await
     }
 
     fn reconcilable(&self, name: &str) -> Result<Reconcilable, Problem> {
-        let pipeline = self.pipelines.iter().find(|pipeline| *pipeline.name == *name).ok_or_else(|| {
-            Problem::new(Kind::NotFound, "No pipeline has this name: GET /api/v1/pipelines lists them.")
-        })?;
-        pipeline.reconcile.ok_or_else(|| {
+        resource::pipeline(&self.pipelines, name)?.reconcile.ok_or_else(|| {
             Problem::new(
                 Kind::Unprocessable,
                 format!(

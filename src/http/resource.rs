@@ -1,4 +1,5 @@
-//! What the operators' resources have in common: long work with an address, lists in pages, bodies in JSON.
+//! What the operators' resources have in common: pipelines by name, long work with an address, lists in
+//! pages, bodies in JSON.
 //!
 //! Promises: a page says where the next one is exactly if there is more; who sends what is not taken is told what
 //! would be. Must not know: any resource.
@@ -13,9 +14,29 @@ use axum::response::Response;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres};
 
 use super::error::{Kind, Problem};
-use super::json;
+use super::{HttpPipeline, json};
+
+/// Who decides, as far as this API knows.
+pub(super) const BY: &str = "api";
+
+/// The pipeline of this name.
+pub(super) fn pipeline<'a>(pipelines: &'a [HttpPipeline], name: &str) -> Result<&'a HttpPipeline, Problem> {
+    pipelines.iter().find(|pipeline| *pipeline.name == *name).ok_or_else(no_such_pipeline)
+}
+
+/// The answer to who names a pipeline that is not configured here.
+pub(super) fn no_such_pipeline() -> Problem {
+    Problem::new(Kind::NotFound, "No pipeline has this name: GET /api/v1/pipelines lists them.")
+}
+
+/// A connection to the library.
+pub(super) async fn connection(pool: &PgPool) -> Result<PoolConnection<Postgres>, Problem> {
+    pool.acquire().await.map_err(|error| Problem::database(&error))
+}
 
 /// The answer to a wish that is being carried out: 202, and where to look how far it is.
 pub(super) fn accepted(address: &str, body: &impl Serialize) -> Response {

@@ -15,7 +15,8 @@ use axum::routing::get;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::error::{Kind, Problem};
+use super::error::Problem;
+use super::resource::{no_such_pipeline, pipeline};
 use super::{HttpPipeline, json};
 use crate::apply::{Applier, Health};
 use crate::library::pause::Pause;
@@ -182,12 +183,9 @@ fn one(
     State(pipelines): State<Pipelines>,
     name: Result<Path<String>, PathRejection>,
 ) -> Ready<Result<Response, Problem>> {
-    let named = |Path(name): Path<String>| pipelines.iter().find(|pipeline| *pipeline.name == *name);
-    let found = name.ok().and_then(named);
-    let found = found.map(|pipeline| json(StatusCode::OK, &PipelineView::from(pipeline)));
-    ready(found.ok_or_else(|| {
-        Problem::new(Kind::NotFound, "No pipeline has this name: GET /api/v1/pipelines lists them.")
-    }))
+    let found = name.map_err(|_| no_such_pipeline());
+    let found = found.and_then(|Path(name)| pipeline(&pipelines, &name).map(PipelineView::from));
+    ready(found.map(|view| json(StatusCode::OK, &view)))
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::{BY, ROOT, Service};
+use super::{ROOT, Service};
 use crate::http::error::{Kind, Problem};
 use crate::http::json;
-use crate::http::resource::{Object, accepted, not_taken};
+use crate::http::resource::{BY, Object, accepted, not_taken};
 use crate::library::quarantine::read::{Filter, State};
 use crate::quarantine::Replayer;
 use crate::quarantine::bulk::{self, Bulk};
